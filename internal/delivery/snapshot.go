@@ -1,0 +1,33 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Snapshot is the state of an Engine at one instant, read under the ring's lock.
+// For every signal Accepted == Delivered + Flared + Rejected + Lost + Held.
+type Snapshot struct {
+	Signals   [frame.NumSignals]Items
+	Used      int64 // bytes of whole pages: frames, open frames, sealed flare
+	Capacity  int64
+	OldestAge time.Duration // of the oldest item held; 0 when none is
+	Flares    map[FlareOutcome]int64
+	Ready     bool // the fallback would work: keys parsed, self-test passed
+}
+
+// Items counts the items of one signal since the Engine was made.
+type Items struct {
+	Accepted, Delivered, Rejected, Held int64
+	Flared                              map[flare.Reason]int64
+	Lost                                map[LossReason]int64
+	LateAcks                            int64 // acks for items that had left the ring: duplicates
+}
+
+// FlareOutcome is how a flare ended: "stored", "given_up" or "failed".
+type FlareOutcome struct {
+	Reason  flare.Reason
+	Outcome string
+}

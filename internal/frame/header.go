@@ -1,0 +1,213 @@
+package frame
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// The headers of a frame, spelled the same in HTTP, gRPC, client metadata,
+// Kafka and flares.
+const (
+	HeaderBatchID   = "lifeline-batch-id"   // BatchID
+	HeaderBatchRoot = "lifeline-batch-root" // BatchID.Root, made by the gateway
+	HeaderFrame     = "lifeline-frame"      // Header.String
+	HeaderPart      = "lifeline-part"       // "k/n", made by the gateway
+	HeaderAudience  = "lifeline-audience"   // which gateway and recovery the data is for
+	HeaderSize      = "lifeline-size"       // uncompressed bytes, decimal
+	HeaderAgent     = "lifeline-agent"      // the verified principal
+	HeaderFlareID   = "lifeline-flare-id"   // the flare a record came back in
+	HeaderReceipt   = "lifeline-receipt"    // proof that our gateway acked
+)
+
+// MaxAgent is the longest name of an agent, in bytes.
+const MaxAgent = 128
+
+// maxHeader bounds the text ParseHeader looks at.
+const maxHeader = 1024
+
+// Header describes a frame to the gateway, to consumers of Kafka and inside a
+// flare. It is the value of the lifeline-frame header: a claim of the agent,
+// not a verified fact.
+type Header struct {
+	Agent      string // printable ASCII, at most MaxAgent bytes
+	Boot       string // 32 hex digits, new at every start of an exporter
+	Seq        uint64 // from 1, per boot and signal, without gaps
+	From, To   int64  // Unix ms, the agent's clock at the first and last accepted call
+	Items      int64  // spans, data points, log records, samples
+	Attempt    int64  // 1 for the first send
+	Lost       int64  // items of this signal lost since boot; left out when 0
+	LostReason string // the latest reason; a lower-case token, only with Lost
+	Rejected   int64  // items of this signal rejected since boot; left out when 0
+}
+
+// ValidAgent reports whether name can stand in a header: printable ASCII
+// without quote or backslash, 1 to MaxAgent bytes.
+func ValidAgent(name string) bool {
+	if name == "" || len(name) > MaxAgent {
+		return false
+	}
+	for i := range len(name) {
+		if c := name[i]; c < 0x20 || c > 0x7e || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
+// String returns h as an RFC 9651 dictionary.
+func (h Header) String() string {
+	b := make([]byte, 0, 192)
+	b = append(b, `agent="`...)
+	b = append(b, h.Agent...)
+	b = append(b, `", boot="`...)
+	b = append(b, h.Boot...)
+	b = append(b, `", seq=`...)
+	b = strconv.AppendUint(b, h.Seq, 10)
+	for _, f := range []struct {
+		name  string
+		value int64
+	}{{"from", h.From}, {"to", h.To}, {"items", h.Items}, {"attempt", h.Attempt}} {
+		b = append(b, ", "+f.name+"="...)
+		b = strconv.AppendInt(b, f.value, 10)
+	}
+	if h.Lost > 0 {
+		b = append(b, ", lost="...)
+		b = strconv.AppendInt(b, h.Lost, 10)
+		if h.LostReason != "" {
+			b = append(b, ";reason="+h.LostReason...)
+		}
+	}
+	if h.Rejected > 0 {
+		b = append(b, ", rejected="...)
+		b = strconv.AppendInt(b, h.Rejected, 10)
+	}
+	return string(b)
+}
+
+var errHeader = errors.New("malformed lifeline-frame header")
+
+// ParseHeader parses the value of a lifeline-frame header. It accepts what
+// String writes, in any order of members, and ignores members it does not know,
+// as RFC 9651 asks; it refuses anything over 1 KiB, a member given twice, and a
+// header without agent, boot, seq, from, to, items or attempt.
+func ParseHeader(s string) (Header, error) {
+	var h Header
+	if len(s) > maxHeader {
+		return h, fmt.Errorf("%w: longer than %d bytes", errHeader, maxHeader)
+	}
+	seen := map[string]bool{}
+	for rest := s; rest != ""; {
+		var m member
+		var err error
+		if m, rest, err = nextMember(rest); err != nil {
+			return Header{}, err
+		}
+		if seen[m.key] {
+			return Header{}, fmt.Errorf("%w: %s stands twice", errHeader, m.key)
+		}
+		seen[m.key] = true
+		if err := h.set(m); err != nil {
+			return Header{}, err
+		}
+	}
+	for _, key := range []string{"agent", "boot", "seq", "from", "to", "items", "attempt"} {
+		if !seen[key] {
+			return Header{}, fmt.Errorf("%w: %s is missing", errHeader, key)
+		}
+	}
+	return h, nil
+}
+
+func (h *Header) set(m member) error {
+	bad := fmt.Errorf("%w: %s=%q", errHeader, m.key, m.value)
+	switch m.key {
+	case "agent":
+		if h.Agent = m.value; !m.quoted || !ValidAgent(m.value) {
+			return bad
+		}
+		return nil
+	case "boot":
+		if h.Boot = m.value; !m.quoted || !IsHex32(m.value) {
+			return bad
+		}
+		return nil
+	}
+	ints := map[string]*int64{
+		"from": &h.From, "to": &h.To, "items": &h.Items,
+		"attempt": &h.Attempt, "lost": &h.Lost, "rejected": &h.Rejected,
+	}
+	target, known := ints[m.key]
+	if !known && m.key != "seq" {
+		return nil
+	}
+	n, err := strconv.ParseInt(m.value, 10, 64)
+	if m.quoted || err != nil || n < 0 || n > 999_999_999_999_999 { // RFC 9651, 3.3.1
+		return bad
+	}
+	if m.key == "seq" {
+		if n == 0 {
+			return bad
+		}
+		h.Seq = uint64(n)
+		return nil
+	}
+	*target = n
+	if m.key == "lost" {
+		h.LostReason = m.reason
+	}
+	return nil
+}
+
+// member is one entry of a dictionary: key=value;reason=token.
+type member struct {
+	key, value, reason string
+	quoted             bool
+}
+
+// nextMember takes one member off the front of s, with the comma behind it.
+func nextMember(s string) (member, string, error) {
+	var m member
+	key, rest, ok := strings.Cut(s, "=")
+	if !ok || !isToken(key) {
+		return m, "", fmt.Errorf("%w: expected key=value at %q", errHeader, s)
+	}
+	m.key = key
+	if strings.HasPrefix(rest, `"`) {
+		m.quoted = true
+		m.value, rest, ok = strings.Cut(rest[1:], `"`)
+		if !ok {
+			return m, "", fmt.Errorf("%w: %s: the string does not end", errHeader, key)
+		}
+	} else {
+		end := strings.IndexAny(rest, ",;")
+		if end < 0 {
+			end = len(rest)
+		}
+		m.value, rest = rest[:end], rest[end:]
+	}
+	if params, ok := strings.CutPrefix(rest, ";reason="); ok {
+		m.reason, rest = params, ""
+		if end := strings.IndexByte(params, ','); end >= 0 {
+			m.reason, rest = params[:end], params[end:]
+		}
+		if !isToken(m.reason) {
+			return m, "", fmt.Errorf("%w: %s: reason %q", errHeader, key, m.reason)
+		}
+	}
+	if rest == "" {
+		return m, "", nil
+	}
+	next, ok := strings.CutPrefix(rest, ",")
+	next = strings.TrimLeft(next, " \t")
+	if !ok || next == "" {
+		return m, "", fmt.Errorf("%w: unexpected %q after %s", errHeader, rest, key)
+	}
+	return m, next, nil
+}
+
+// isToken reports whether s is a lower-case token as our keys and reasons are.
+func isToken(s string) bool {
+	return s != "" && s[0] >= 'a' && s[0] <= 'z' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
+}
