@@ -81,11 +81,11 @@ type CallFunc func(ctx context.Context, s frame.Signal, items int64, do func(con
 // Observer is told of changes of state, never of single frames. Its functions
 // may be nil, must not block and may be called from any goroutine.
 type Observer struct {
-	Gateway  func(ok bool, cause otlpsend.Cause, err error)         // the path to the gateway went down or came back
-	Bucket   func(target string, ok bool, err error)                // a bucket refused or takes flares again
+	Gateway  func(ok bool, cause otlpsend.Cause, err error)                      // the path to the gateway went down or came back
+	Bucket   func(target string, ok bool, err error)                             // a bucket refused or takes flares again
 	Flared   func(m *flare.Manifest, target string, d time.Duration, size int64) // one flare was stored after d
-	Lost     func(s frame.Signal, reason LossReason, items int64)   // items were lost for good
-	Rejected func(s frame.Signal, items int64, message string)      // the server proved items bad
+	Lost     func(s frame.Signal, reason LossReason, items int64)                // items were lost for good
+	Rejected func(s frame.Signal, items int64, message string)                   // the server proved items bad
 }
 
 // LossReason says why items were lost. The set is closed.

@@ -91,5 +91,3 @@ func (e *Error) Unwrap() error { return e.Err }
 
 // Manifest is manifest.json.
 type Manifest struct{}
-
-
