@@ -1,0 +1,61 @@
+# Everything works with Go alone. With a C compiler the tests run under the race detector.
+# Two commands to begin with: make demo, make test. CONTRIBUTING.md tells the rest.
+
+GO      ?= go
+BIN     := $(CURDIR)/bin
+TOOLS   := $(CURDIR)/.cache/bin
+RACE    ?= $(if $(shell command -v $${CC:-cc} 2>/dev/null),-race)
+CGO     := $(if $(RACE),1,0)
+# Extra flags for every go test, for example: make test TESTFLAGS='-v -run Conservation'
+TESTFLAGS ?=
+FUZZTIME  ?= 30s
+
+export PATH := $(TOOLS):$(PATH)
+# One set of build flags everywhere, so that every target shares one build cache.
+BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
+
+.PHONY: all build demo test race generate fmt lint fuzz bench tools clean
+all: build
+
+build: ## the distribution and the CLI, in bin/
+	$(BUILD) -o $(BIN)/ ./cmd/otelcol-lifeline ./cmd/lifeline
+
+demo: build ## the main job, live: agent, gateway, recovery, embedded Kafka and S3 (KEEP=1 leaves it running)
+	cd test && $(BUILD) -o $(BIN)/demo ./cmd/demo
+	$(BIN)/demo --otelcol $(BIN)/otelcol-lifeline --lifeline $(BIN)/lifeline $(if $(KEEP),--keep)
+
+test: build ## what a contribution must pass
+	CGO_ENABLED=$(CGO) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /cmd/otelcol-lifeline)
+	cd test && CGO_ENABLED=$(CGO) OTELCOL=$(BIN)/otelcol-lifeline LIFELINE=$(BIN)/lifeline $(GO) test $(RACE) $(TESTFLAGS) ./...
+
+race: ## the unit tests ten times over, for the race detector
+	$(GO) test -race -count=10 $(TESTFLAGS) ./internal/... ./exporter/... ./receiver/... ./extension/...
+
+generate: tools ## everything that is generated: component metadata and the distribution
+	$(GO) generate ./...
+	builder --config builder-config.yaml --output-path ./cmd/otelcol-lifeline --skip-get-modules --skip-compilation
+
+fmt: tools
+	gofumpt -w $$(git ls-files '*.go' | grep -v -e generated_ -e ^cmd/otelcol-lifeline/)
+	goimports -w -local github.com/otel-lifeline/lifeline $$(git ls-files '*.go' | grep -v -e generated_ -e ^cmd/otelcol-lifeline/)
+
+lint: tools
+	golangci-lint run ./...
+	cd test && golangci-lint run --config ../.golangci.yml ./...
+
+fuzz: ## every fuzz target for FUZZTIME each
+	@for f in $$(git grep -l '^func Fuzz' -- '*_test.go'); do \
+	  for t in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' $$f); do \
+	    echo "== $$t $$(dirname $$f)"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) ./$$(dirname $$f) || exit 1; \
+	  done; done
+
+bench: ## benchmarks, in the form benchstat reads
+	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./internal/... ./exporter/... ./receiver/...
+
+tools: $(TOOLS)/.stamp
+$(TOOLS)/.stamp: internal/tools/go.mod internal/tools/go.sum
+	cd internal/tools && GOFLAGS= CGO_ENABLED=0 $(GO) build -o $(TOOLS)/ tool
+	@touch $@
+
+clean:
+	rm -rf $(BIN) .cache _build
