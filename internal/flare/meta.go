@@ -1,0 +1,67 @@
+package flare
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// Metadata travels as headers of the forwarded request. So a flare may not hold
+// a key that names the request, its body, its credentials or Lifeline's own
+// facts: with one of them an agent could speak in the name of another.
+var reservedMeta = []string{
+	"authorization", "connection", "cookie", "expect", "host", "keep-alive",
+	"set-cookie", "te", "trailer", "transfer-encoding", "upgrade",
+}
+
+func validMetaKey(key string) bool {
+	if key == "" || len(key) > maxMetaKey || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
+		return false
+	}
+	for _, prefix := range []string{"lifeline-", "content-", "proxy-", "grpc-"} {
+		if strings.HasPrefix(key, prefix) {
+			return false
+		}
+	}
+	return !slices.Contains(reservedMeta, key)
+}
+
+func validMetaValues(values []string) bool {
+	if len(values) > maxMetaValues {
+		return false
+	}
+	return !slices.ContainsFunc(values, func(v string) bool { return v != "" && !printable(v, maxMetaValue) })
+}
+
+func checkMeta(meta map[string][]string) error {
+	if len(meta) > maxMetaKeys {
+		return fmt.Errorf("meta has more than %d keys", maxMetaKeys)
+	}
+	for key, values := range meta {
+		if !validMetaKey(key) {
+			return fmt.Errorf("meta: %.40q may not travel", key)
+		}
+		if !validMetaValues(values) {
+			return errors.New("meta: a value of " + key + " cannot be a header")
+		}
+	}
+	return nil
+}
+
+// cleanMeta returns meta without what a reader would refuse: one odd header of
+// a client must not cost the telemetry it came with. It returns meta itself
+// when there is nothing to leave out.
+func cleanMeta(meta map[string][]string) map[string][]string {
+	if checkMeta(meta) == nil {
+		return meta
+	}
+	clean := map[string][]string{}
+	for _, key := range slices.Sorted(maps.Keys(meta)) {
+		if len(clean) < maxMetaKeys && validMetaKey(key) && validMetaValues(meta[key]) {
+			clean[key] = meta[key]
+		}
+	}
+	return clean
+}

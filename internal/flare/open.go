@@ -1,0 +1,221 @@
+package flare
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Object is what the store says about a flare.
+type Object struct {
+	ID           string // 32 hex digits of the key
+	LastModified time.Time
+}
+
+// Opener verifies flares. It is immutable and safe for concurrent use.
+type Opener struct {
+	Identities []age.Identity
+	Signers    *Signers      // nil trusts nobody
+	Revoked    *Revoked      // nil revokes nothing
+	Audience   string        // empty: any; a flare without audience passes too
+	MaxAge     time.Duration // how much older than the object a manifest may be; 0: times are not checked, for work by hand only
+}
+
+// Flare is a verified flare.
+type Flare struct {
+	Manifest  Manifest
+	Principal string // what the trust file says about the key that signed
+	Identity  int    // index of the identity that opened it
+	Frames    []frame.Frame
+}
+
+// Open verifies data as the object o and returns what it holds. Errors are
+// *Error. The flare's bodies are slices of newly allocated memory; data is not
+// retained and may be shared.
+//
+// The order is that of docs/FLARE.md: every step is bounded by the one before
+// it, JSON is parsed only behind a trusted key's signature, and nothing is
+// returned unless the last byte of the object was verified.
+func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
+	head, err := p.openHead(o, data)
+	if err != nil {
+		return nil, err
+	}
+	signer, err := p.trust(head)
+	if err != nil {
+		return nil, err
+	}
+	m, err := decodeManifest(head.manifest)
+	if errors.Is(err, errNewer) {
+		return nil, notNow(NeedsNewer, err)
+	}
+	if err != nil {
+		return nil, bad(Malformed, err)
+	}
+	if err := p.accept(o, m, signer); err != nil {
+		return nil, err
+	}
+	f := &Flare{Manifest: *m, Principal: signer.principal, Identity: head.identity}
+	if f.Frames, err = head.records(m); err != nil {
+		return nil, err
+	}
+	return f, nil
+}
+
+// head is the part of a flare that is read before its signature is verified.
+type head struct {
+	identity  int
+	manifest  []byte // raw
+	signature *signature
+	archive   *ustarReader // behind the signature
+}
+
+func (p *Opener) openHead(o Object, data []byte) (*head, error) {
+	if !frame.IsHex32(o.ID) {
+		return nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
+	}
+	if len(data) > MaxObject {
+		return nil, bad(Malformed, fmt.Errorf("%d bytes, more than %d", len(data), MaxObject))
+	}
+	if err := checkAgeHeader(data); err != nil {
+		return nil, bad(Malformed, err)
+	}
+	plain, identity, err := p.decrypt(data)
+	if err != nil {
+		return nil, err
+	}
+	h := &head{identity: identity, archive: &ustarReader{r: plain, max: int64(len(data))}}
+	if h.manifest, err = h.archive.small(manifestName, maxManifest); err != nil {
+		return nil, bad(Malformed, err)
+	}
+	text, err := h.archive.small(signatureName, maxSignature)
+	if err != nil {
+		return nil, bad(Malformed, err)
+	}
+	if h.signature, err = parseSignature(text); err != nil {
+		return nil, bad(Malformed, err)
+	}
+	return h, nil
+}
+
+// decrypt returns the plaintext, and which identity opened it.
+func (p *Opener) decrypt(data []byte) (io.Reader, int, error) {
+	if len(p.Identities) == 0 {
+		return nil, 0, notNow(NoIdentity, errors.New("no identity is configured"))
+	}
+	opened := -1
+	identities := make([]age.Identity, len(p.Identities))
+	for i, id := range p.Identities {
+		identities[i] = noting{id, func() { opened = i }}
+	}
+	plain, err := age.Decrypt(bytes.NewReader(data), identities...)
+	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
+		return nil, 0, notNow(NoIdentity, errors.New("none of the identities opens it"))
+	}
+	if err != nil {
+		return nil, 0, bad(Malformed, err)
+	}
+	return plain, opened, nil
+}
+
+// noting is an identity that tells when it fitted.
+type noting struct {
+	age.Identity
+	fitted func()
+}
+
+// Unwrap implements age.Identity.
+func (n noting) Unwrap(stanzas []*age.Stanza) ([]byte, error) {
+	key, err := n.Identity.Unwrap(stanzas)
+	if err == nil {
+		n.fitted()
+	}
+	return key, err
+}
+
+// trust returns who signed the manifest, after the signature was verified over
+// its raw bytes.
+func (p *Opener) trust(h *head) (*trusted, error) {
+	if p.Revoked.key(h.signature.key) {
+		return nil, bad(RevokedKey, errors.New("the key that signed is revoked"))
+	}
+	signer, err := p.Signers.find(h.signature.key)
+	if err != nil {
+		return nil, notNow(UnknownSigner, err)
+	}
+	if p.Revoked.principal(signer.principal) {
+		return nil, bad(RevokedKey, fmt.Errorf("%s is revoked", signer.principal))
+	}
+	if err := signer.verify(); err != nil {
+		return nil, bad(BadSignature, err)
+	}
+	if err := h.signature.verify(h.manifest); err != nil {
+		return nil, bad(BadSignature, err)
+	}
+	return signer, nil
+}
+
+// clockSlack is how far ahead of the store's clock an agent's may be.
+const clockSlack = 24 * time.Hour
+
+// accept checks a manifest whose signature was verified against signer's times
+// and the object it came in.
+func (p *Opener) accept(o Object, m *Manifest, signer *trusted) error {
+	created := m.Created.Time
+	switch err := signer.validAt(created); {
+	case err != nil:
+		return notNow(ExpiredCertificate, err)
+	case p.Audience != "" && m.Audience != "" && m.Audience != p.Audience:
+		return notNow(OtherAudience, fmt.Errorf("made for audience %q, not %q", m.Audience, p.Audience))
+	case m.FlareID != o.ID:
+		return bad(IDMismatch, fmt.Errorf("signed as %s, stored as %s", m.FlareID, o.ID))
+	case p.MaxAge == 0:
+		return nil
+	case created.After(o.LastModified.Add(clockSlack)):
+		return notNow(Clock, fmt.Errorf("created at %s, but stored at %s: the agent's clock is ahead",
+			created.Format(time.RFC3339), o.LastModified.UTC().Format(time.RFC3339)))
+	case created.Before(o.LastModified.Add(-p.MaxAge)):
+		return notNow(Stale, fmt.Errorf("created at %s, stored at %s: more than %s later",
+			created.Format(time.RFC3339), o.LastModified.UTC().Format(time.RFC3339), p.MaxAge))
+	}
+	return nil
+}
+
+// records reads the record files m promises, and everything behind them.
+func (h *head) records(m *Manifest) ([]frame.Frame, error) {
+	frames := make([]frame.Frame, len(m.Records))
+	for i, r := range m.Records {
+		stored, err := h.archive.file(r.Name, r.Size)
+		if err != nil {
+			return nil, bad(Malformed, err)
+		}
+		if sum := sha256.Sum256(stored); hex.EncodeToString(sum[:]) != r.SHA256 {
+			return nil, bad(Hash, fmt.Errorf("%s is not what was signed", r.Name))
+		}
+		frames[i] = r.frame(i, stored)
+	}
+	if err := h.archive.end(); err != nil {
+		return nil, bad(Malformed, err)
+	}
+	return frames, nil
+}
+
+// frame returns the i-th record, which was checked, as the frame it was.
+func (r *Record) frame(i int, stored []byte) frame.Frame {
+	f := frame.Frame{BatchID: r.BatchID, Meta: r.Meta, RawSize: r.RawSize, Stored: frame.Bytes(stored)}
+	f.Signal, _ = signalOfName(r.Name, i)
+	if r.Frame == "" {
+		f.Header.Items = r.Items
+		return f
+	}
+	f.Header, _ = frame.ParseHeader(r.Frame)
+	return f
+}
