@@ -1,0 +1,179 @@
+package s3bucket
+
+import (
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+)
+
+const (
+	maxNote    = 64 << 10 // an error, a copy's result
+	maxListing = 8 << 20  // 1000 keys of 1024 escaped bytes, and their tags
+	maxMessage = 256
+)
+
+var (
+	errForeign  = errors.New("the answer is not S3's; a proxy or a stranger may have given it: check endpoint, region and proxy_url")
+	errTooLarge = errors.New("larger than the limit")
+)
+
+// answer is a good answer, read to its end.
+type answer struct {
+	header http.Header
+	body   []byte
+	date   time.Time
+}
+
+// etag returns the ETag without its quotes: some servers leave them out in listings.
+func (a *answer) etag() string { return strings.Trim(a.header.Get("Etag"), `"`) }
+
+// read turns resp into an answer or a *bucket.Error. It learns the time from both.
+func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
+	date, err := http.ParseTime(resp.Header.Get("Date"))
+	if err == nil {
+		c.clock.learn(date)
+	}
+	if resp.StatusCode != http.StatusOK && (r.op != "delete" || resp.StatusCode != http.StatusNoContent) {
+		note, _ := readAll(resp, maxNote) // what was cut off does not parse
+		return nil, c.refusal(r, resp, note, date)
+	}
+	body, err := readAll(resp, r.limit)
+	if err != nil {
+		kind := bucket.Unknown
+		if r.op == "get" && errors.Is(err, errTooLarge) {
+			kind = bucket.TooLarge
+		}
+		return nil, &bucket.Error{Op: r.op, Key: r.key, Kind: kind, Date: date, Err: fmt.Errorf("read the answer: %w", err)}
+	}
+	return &answer{header: resp.Header, body: body, date: date}, nil
+}
+
+// readAll reads the body of resp unless it is larger than limit.
+func readAll(resp *http.Response, limit int64) ([]byte, error) {
+	if resp.ContentLength > limit {
+		return nil, errTooLarge
+	}
+	if n := resp.ContentLength; n >= 0 {
+		body := make([]byte, n)
+		_, err := io.ReadFull(resp.Body, body)
+		return body, err
+	}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
+	if err == nil && int64(len(body)) > limit {
+		err = errTooLarge
+	}
+	return body, err
+}
+
+// note is S3's error document.
+type note struct {
+	XMLName xml.Name `xml:"Error"`
+	Code    string
+	Message string
+}
+
+// refusal explains an answer that is not a good one.
+func (c *Client) refusal(r *request, resp *http.Response, body []byte, date time.Time) *bucket.Error {
+	e := &bucket.Error{Op: r.op, Key: r.key, Date: date}
+	var n note
+	if err := xml.Unmarshal(body, &n); err != nil || n.Code == "" {
+		e.Err = fmt.Errorf("status %d: %w", resp.StatusCode, errForeign)
+		return e
+	}
+	e.Kind, e.Code = kindOf(resp.StatusCode, n.Code), n.Code
+	message := n.Message[:min(len(n.Message), maxMessage)]
+	if region := resp.Header.Get("X-Amz-Bucket-Region"); region != "" && region != c.cfg.region() {
+		message += fmt.Sprintf(" (region: the bucket is in %q)", region)
+	}
+	e.Err = fmt.Errorf("status %d: %q", resp.StatusCode, message)
+	return e
+}
+
+// kindOf says what a refusal of S3's own means.
+func kindOf(status int, code string) bucket.Kind {
+	switch code {
+	case "ExpiredToken", "InvalidToken", "TokenRefreshRequired": // 400, but about the credential
+		return bucket.Denied
+	case "RequestTimeout": // 400, but transient
+		return bucket.Unknown
+	}
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return bucket.Denied
+	case http.StatusNotFound:
+		return bucket.NotFound
+	case http.StatusPreconditionFailed:
+		return bucket.Exists
+	case http.StatusTooManyRequests:
+		return bucket.Throttled
+	case http.StatusRequestTimeout, http.StatusConflict:
+		return bucket.Unknown
+	}
+	switch {
+	case status == http.StatusServiceUnavailable && strings.HasPrefix(code, "SlowDown"):
+		return bucket.Throttled
+	case status >= 300 && status < 500: // a redirect is not followed, so nothing was done
+		return bucket.Refused
+	}
+	return bucket.Unknown
+}
+
+// copied reads a copy's result. S3 sends status 200 before it knows the outcome:
+// an error may follow in the body.
+func (a *answer) copied(r *request) (bucket.Info, error) {
+	var result struct {
+		XMLName      xml.Name `xml:"CopyObjectResult"`
+		ETag         string
+		LastModified time.Time
+	}
+	if err := xml.Unmarshal(a.body, &result); err != nil || result.ETag == "" {
+		var n note
+		_ = xml.Unmarshal(a.body, &n) // no note: no code
+		return bucket.Info{}, &bucket.Error{Op: r.op, Key: r.key, Kind: bucket.Unknown, Code: n.Code, Date: a.date, Err: errors.New("the copy failed after it had begun")}
+	}
+	return bucket.Info{Key: r.target, ETag: strings.Trim(result.ETag, `"`), LastModified: result.LastModified, Date: a.date}, nil
+}
+
+// page reads a listing. A caller goes on behind the last key, so keys that do
+// not ascend from after would be missed, or listed for ever: they are an error.
+func (a *answer) page(r *request, after string) (bucket.Page, error) {
+	var list struct {
+		XMLName      xml.Name `xml:"ListBucketResult"`
+		EncodingType string
+		IsTruncated  bool
+		Contents     []struct {
+			Key, ETag    string
+			Size         int64
+			LastModified time.Time
+		}
+	}
+	if err := xml.Unmarshal(a.body, &list); err != nil {
+		return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("%w: %w", errForeign, err))
+	}
+	page := bucket.Page{More: list.IsTruncated, Date: a.date, Objects: make([]bucket.Info, 0, len(list.Contents))}
+	for _, o := range list.Contents {
+		key := o.Key
+		if list.EncodingType == "url" {
+			var err error
+			if key, err = url.QueryUnescape(key); err != nil {
+				return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("decode a key: %w", err))
+			}
+		}
+		if key <= after || !strings.HasPrefix(key, r.key) {
+			return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("the listing is not in order at %q; directory buckets are not supported", key))
+		}
+		after = key
+		page.Objects = append(page.Objects, bucket.Info{Key: key, Size: o.Size, ETag: strings.Trim(o.ETag, `"`), LastModified: o.LastModified, Date: a.date})
+	}
+	if page.More && len(page.Objects) == 0 {
+		return bucket.Page{}, r.fail(bucket.Unknown, errors.New("an empty page that says there are more"))
+	}
+	return page, nil
+}

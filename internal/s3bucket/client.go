@@ -1,0 +1,189 @@
+package s3bucket
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// ErrCanRead is returned by Probe if the key may list the bucket. An agent's key
+// should not: whoever steals it sees who sends flares, and when.
+var ErrCanRead = errors.New("the key may list the bucket; give agents one that may only put objects below prefix")
+
+// Client is a bucket.Bucket on S3. Its methods may be called concurrently. A
+// call is bounded by its context alone once data flows: callers set a deadline.
+type Client struct {
+	cfg   Config
+	base  *url.URL
+	creds *credentials
+	clock clock
+	http  *transports
+}
+
+var _ bucket.Bucket = (*Client)(nil)
+
+// New returns a Client for a valid Config. It does no I/O: what is wrong with a
+// file shows in Refresh, in Probe and in every call that needs the file.
+func New(cfg Config) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	base, err := cfg.base()
+	if err != nil {
+		return nil, fmt.Errorf("endpoint: %w", err)
+	}
+	transports, err := newTransports(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("proxy_url: %w", err)
+	}
+	return &Client{cfg: cfg, base: base, creds: newCredentials(cfg, transports), http: transports}, nil
+}
+
+// Prefix returns the prefix of flares in this bucket; it ends with a slash.
+func (c *Client) Prefix() string { return c.cfg.Prefix }
+
+// ClockOffset returns what to add to the local clock to get the store's, as its
+// last answer told it; 0 if there was none or if they agree within two seconds.
+func (c *Client) ClockOffset() time.Duration { return c.clock.offset() }
+
+// Close closes idle connections. The Client stays usable.
+func (c *Client) Close() { c.http.close() }
+
+// Refresh makes ready what must not be fetched in an emergency: it reads the
+// files again if they changed and renews temporary credentials that have half
+// of their life behind them. With a key pair or a file it makes no call. It
+// returns what is wrong; what was in force before stays in force.
+func (c *Client) Refresh(ctx context.Context) error {
+	return errors.Join(c.http.check(), c.creds.refresh(ctx))
+}
+
+// Probe refreshes, and proves name, route, TLS, clock and key with one signed
+// LIST of the prefix that must be refused. It returns nil if the store answered
+// AccessDenied, ErrCanRead if it answered with a listing, else what is wrong.
+// S3 answers AccessDenied for a bucket of somebody else, too.
+func (c *Client) Probe(ctx context.Context) error {
+	if err := c.Refresh(ctx); err != nil {
+		return err
+	}
+	err := c.probe(ctx)
+	if codeOf(err) == "RequestTimeTooSkewed" {
+		err = c.probe(ctx) // that answer told the time
+	}
+	switch {
+	case err == nil:
+		return ErrCanRead
+	case codeOf(err) == "AccessDenied":
+		return nil
+	}
+	return err
+}
+
+func (c *Client) probe(ctx context.Context) error {
+	_, err := c.list(ctx, c.cfg.Prefix, url.Values{"max-keys": {"1"}})
+	return err
+}
+
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*bucket.Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
+
+// Put implements bucket.Bucket. body is written twice, once to hash it and once
+// to send it, and not read any more when Put has returned.
+func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
+	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body}
+	hash := sha256.New()
+	if n, err := body.WriteTo(hash); err != nil || n != body.Len() {
+		return bucket.Info{}, r.fail(bucket.Unreachable, fmt.Errorf("read the body: %d of %d bytes: %w", n, body.Len(), errors.Join(err, errShortBody)))
+	}
+	hash.Sum(r.sum[:0])
+	digest := base64.StdEncoding.EncodeToString(r.sum[:])
+	r.header.Set("X-Amz-Checksum-Sha256", digest)
+	if opts.IfNoneMatch {
+		r.header.Set("If-None-Match", "*")
+	}
+	if opts.IfMatch != "" {
+		r.header.Set("If-Match", `"`+opts.IfMatch+`"`)
+	}
+	a, err := c.do(ctx, &r)
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	stored := a.header.Get("X-Amz-Checksum-Sha256")
+	if a.etag() == "" || (stored != "" && stored != digest) {
+		return bucket.Info{}, r.fail(bucket.Unknown, errForeign)
+	}
+	return bucket.Info{Key: key, Size: body.Len(), ETag: a.etag(), Date: a.date}, nil
+}
+
+var errShortBody = errors.New("the body is not what Len says")
+
+// Get implements bucket.Bucket.
+func (c *Client) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
+	r := request{op: "get", key: key, method: http.MethodGet, sum: emptySum, limit: limit}
+	a, err := c.do(ctx, &r)
+	if err != nil {
+		return nil, bucket.Info{}, err
+	}
+	if a.etag() == "" {
+		return nil, bucket.Info{}, r.fail(bucket.Unknown, errForeign)
+	}
+	modified, _ := http.ParseTime(a.header.Get("Last-Modified"))
+	return a.body, bucket.Info{Key: key, Size: int64(len(a.body)), ETag: a.etag(), LastModified: modified, Date: a.date}, nil
+}
+
+// Delete implements bucket.Bucket.
+func (c *Client) Delete(ctx context.Context, key string) (bucket.Info, error) {
+	r := request{op: "delete", key: key, method: http.MethodDelete, sum: emptySum, limit: maxNote}
+	a, err := c.do(ctx, &r)
+	if codeOf(err) == "NoSuchKey" {
+		e, _ := errors.AsType[*bucket.Error](err)
+		return bucket.Info{Key: key, Date: e.Date}, nil
+	}
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	return bucket.Info{Key: key, Date: a.date}, nil
+}
+
+// Copy implements bucket.Bucket.
+func (c *Client) Copy(ctx context.Context, src, dst string) (bucket.Info, error) {
+	r := request{op: "copy", key: src, target: dst, method: http.MethodPut, header: http.Header{}, sum: emptySum, limit: maxNote}
+	r.header.Set("X-Amz-Copy-Source", escape("/"+c.cfg.Bucket+"/"+src))
+	a, err := c.do(ctx, &r)
+	if err != nil {
+		return bucket.Info{}, err
+	}
+	return a.copied(&r)
+}
+
+// List implements bucket.Bucket.
+func (c *Client) List(ctx context.Context, prefix, after string) (bucket.Page, error) {
+	query := url.Values{}
+	if after != "" {
+		query.Set("start-after", after)
+	}
+	return c.list(ctx, prefix, query)
+}
+
+func (c *Client) list(ctx context.Context, prefix string, query url.Values) (bucket.Page, error) {
+	r := request{op: "list", key: prefix, method: http.MethodGet, query: query, sum: emptySum, limit: maxListing}
+	query.Set("list-type", "2")
+	query.Set("encoding-type", "url") // a foreign key need not be valid XML
+	query.Set("prefix", prefix)
+	a, err := c.do(ctx, &r)
+	if err != nil {
+		return bucket.Page{}, err
+	}
+	return a.page(&r, query.Get("start-after"))
+}

@@ -1,0 +1,122 @@
+package s3bucket
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptrace"
+	"net/url"
+	"sync"
+	"sync/atomic"
+
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+var emptySum = sha256.Sum256(nil)
+
+// signer is safe for concurrent use. S3 paths are escaped once, by us.
+var signer = v4.NewSigner(func(o *v4.SignerOptions) { o.DisableURIPathEscaping = true })
+
+// request is one call to the store.
+type request struct {
+	op, key string // as in bucket.Error
+	target  string // the key in the URL, if it is not key
+	method  string
+	query   url.Values // set: the URL is the bucket's
+	header  http.Header
+	body    frame.Body // nil: none
+	sum     [sha256.Size]byte
+	limit   int64 // of the bytes of a good answer
+}
+
+// fail returns the error of a call that got no answer of the store's.
+func (r *request) fail(kind bucket.Kind, err error) *bucket.Error {
+	return &bucket.Error{Op: r.op, Key: r.key, Kind: kind, Err: err}
+}
+
+// do makes one attempt and returns a good answer, read to its end, or a
+// *bucket.Error.
+func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
+	rt, err := c.http.get()
+	if err != nil {
+		return nil, r.fail(bucket.Unreachable, err)
+	}
+	var connected atomic.Bool
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
+	req, err := c.build(ctx, r)
+	if err != nil {
+		return nil, r.fail(bucket.Denied, err)
+	}
+	defer stream(req, r.body)()
+	resp, err := rt.RoundTrip(req)
+	if err != nil {
+		kind := bucket.Unreachable
+		if connected.Load() {
+			kind = bucket.Unknown
+		}
+		return nil, r.fail(kind, cmp.Or(context.Cause(ctx), err))
+	}
+	defer resp.Body.Close()
+	return c.read(r, resp)
+}
+
+// build returns the signed request, without its body.
+func (c *Client) build(ctx context.Context, r *request) (*http.Request, error) {
+	creds, err := c.creds.current()
+	if err != nil {
+		return nil, err
+	}
+	key := cmp.Or(r.target, r.key)
+	if r.query != nil {
+		key = ""
+	}
+	req, err := http.NewRequestWithContext(ctx, r.method, c.base.String(), http.NoBody)
+	if err != nil {
+		return nil, err
+	}
+	req.URL = c.object(key, r.query)
+	if r.header != nil {
+		req.Header = r.header
+	}
+	if r.body != nil {
+		req.ContentLength = r.body.Len()
+	}
+	sum := hex.EncodeToString(r.sum[:])
+	req.Header.Set("User-Agent", "lifeline")
+	req.Header.Set("X-Amz-Content-Sha256", sum)
+	if c.cfg.ExpectedBucketOwner != "" {
+		req.Header.Set("X-Amz-Expected-Bucket-Owner", c.cfg.ExpectedBucketOwner)
+	}
+	if err := signer.SignHTTP(ctx, creds, req, sum, "s3", c.cfg.region(), c.clock.now()); err != nil {
+		return nil, fmt.Errorf("sign: %w", err)
+	}
+	return req, nil
+}
+
+// stream makes body the body of req without a copy of the whole. The function
+// it returns is called when the answer was read: after it nobody reads body.
+func stream(req *http.Request, body frame.Body) func() {
+	if body == nil || body.Len() == 0 {
+		return func() {}
+	}
+	pr, pw := io.Pipe()
+	req.Body = pr
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		_, err := body.WriteTo(pw)
+		pw.CloseWithError(err) // nil is io.EOF
+	})
+	return func() {
+		pr.Close() // an early answer leaves the writer waiting
+		wg.Wait()
+	}
+}
