@@ -1,14 +1,16 @@
 // Package otlpcodec is the only code that knows one signal from another: the
-// edge to pdata (encode, split, count), the walk over encoded OTLP that checks
+// edge to pdata (encode, decode, split), the walk over encoded OTLP that checks
 // and counts without decoding, and the compression of a stored frame.
+//
+// The walk follows the messages of OTLP 1.10 down to the last attribute: what
+// Count accepts, pdata decodes. It does not check that strings are UTF-8, and
+// it knows nothing about the meaning of a value.
 //
 // Its functions are pure and may be called concurrently.
 package otlpcodec
 
 import (
 	"errors"
-
-	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // Piece is one encoded OTLP export request.
@@ -20,10 +22,11 @@ type Piece struct {
 // ErrOneItem is returned by Split for a request that cannot be made smaller.
 var ErrOneItem = errors.New("the request holds a single item and cannot be split")
 
-// Split cuts an encoded export request in two of about half its items each,
-// working on the wire bytes: resources and scopes are repeated in both halves,
-// fields it does not know are kept. It returns ErrOneItem when there is nothing
-// to cut. Profiles are never split.
-func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
-	panic("not written")
-}
+// ErrMalformed is in the chain of every error about bytes that are not an OTLP
+// export request of the signal they were said to be.
+var ErrMalformed = errors.New("not a valid OTLP request")
+
+// ErrDeprecated is returned by Count and Split for a request that holds its
+// records in the field 1000 of OTLP before 0.15 (instrumentation_library_*),
+// which Modernize moves to where readers of today look for them.
+var ErrDeprecated = errors.New("the request uses fields that OTLP 0.15 removed")

@@ -1,0 +1,124 @@
+package otlpcodec
+
+import (
+	"fmt"
+
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
+	"go.opentelemetry.io/collector/pdata/pprofile/pprofileotlp"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// EncodeTraces encodes td, which it does not change, into export requests of at
+// most maxSize bytes each (0: no limit), in the order of the spans. Only a
+// request of a single span may be larger. No spans give no pieces.
+func EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
+	return encode(frame.Traces, int64(td.SpanCount()), maxSize, func() ([]byte, error) {
+		return (&ptrace.ProtoMarshaler{}).MarshalTraces(td)
+	})
+}
+
+// EncodeMetrics does for metrics, counted in data points, what EncodeTraces does.
+func EncodeMetrics(md pmetric.Metrics, maxSize int64) ([]Piece, error) {
+	return encode(frame.Metrics, int64(md.DataPointCount()), maxSize, func() ([]byte, error) {
+		return (&pmetric.ProtoMarshaler{}).MarshalMetrics(md)
+	})
+}
+
+// EncodeLogs does for log records what EncodeTraces does for spans.
+func EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
+	return encode(frame.Logs, int64(ld.LogRecordCount()), maxSize, func() ([]byte, error) {
+		return (&plog.ProtoMarshaler{}).MarshalLogs(ld)
+	})
+}
+
+func encode(s frame.Signal, items, maxSize int64, marshal func() ([]byte, error)) ([]Piece, error) {
+	if items == 0 {
+		return nil, nil
+	}
+	raw, err := marshal()
+	if err != nil {
+		return nil, fmt.Errorf("encode %s: %w", s, err)
+	}
+	return SplitTo(s, Piece{Raw: raw, Items: items}, maxSize)
+}
+
+// DecodeTraces decodes an export request.
+func DecodeTraces(raw []byte) (ptrace.Traces, error) {
+	r := ptraceotlp.NewExportRequest()
+	err := malformed(r.UnmarshalProto(raw))
+	return r.Traces(), err
+}
+
+// DecodeMetrics decodes an export request.
+func DecodeMetrics(raw []byte) (pmetric.Metrics, error) {
+	r := pmetricotlp.NewExportRequest()
+	err := malformed(r.UnmarshalProto(raw))
+	return r.Metrics(), err
+}
+
+// DecodeLogs decodes an export request.
+func DecodeLogs(raw []byte) (plog.Logs, error) {
+	r := plogotlp.NewExportRequest()
+	err := malformed(r.UnmarshalProto(raw))
+	return r.Logs(), err
+}
+
+// exportRequest is what the export requests of all signals can do.
+type exportRequest interface {
+	UnmarshalJSON([]byte) error
+	UnmarshalProto([]byte) error
+	MarshalProto() ([]byte, error)
+}
+
+func newExportRequest(s frame.Signal) (exportRequest, error) {
+	switch s {
+	case frame.Traces:
+		return ptraceotlp.NewExportRequest(), nil
+	case frame.Metrics:
+		return pmetricotlp.NewExportRequest(), nil
+	case frame.Logs:
+		return plogotlp.NewExportRequest(), nil
+	case frame.Profiles:
+		return pprofileotlp.NewExportRequest(), nil
+	}
+	return nil, fmt.Errorf("no export request for %s", s)
+}
+
+// FromJSON turns an OTLP/JSON export request into its protobuf form. Errors
+// about the JSON have ErrMalformed in their chain.
+func FromJSON(s frame.Signal, data []byte) ([]byte, error) {
+	r, err := newExportRequest(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := malformed(r.UnmarshalJSON(data)); err != nil {
+		return nil, err
+	}
+	return r.MarshalProto()
+}
+
+// Modernize re-encodes a request that Count refused with ErrDeprecated. Fields
+// that this version of OTLP does not know are lost on the way.
+func Modernize(s frame.Signal, raw []byte) ([]byte, error) {
+	r, err := newExportRequest(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := malformed(r.UnmarshalProto(raw)); err != nil {
+		return nil, err
+	}
+	return r.MarshalProto()
+}
+
+func malformed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrMalformed, err)
+}

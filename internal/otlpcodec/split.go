@@ -1,0 +1,91 @@
+package otlpcodec
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Split cuts an encoded export request in two of about half its items each,
+// working on the wire bytes: resources and scopes are repeated in both halves,
+// fields it does not know are kept. It returns ErrOneItem when there is nothing
+// to cut, and an error with ErrMalformed or ErrDeprecated in its chain for what
+// Count refuses. Profiles are never split: their records share one dictionary.
+func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
+	items, err := Count(s, raw)
+	if err != nil {
+		return Piece{}, Piece{}, err
+	}
+	if items < 2 || s == frame.Profiles {
+		return Piece{}, Piece{}, ErrOneItem
+	}
+	left.Items, right.Items = items/2, items-items/2
+	left.Raw, right.Raw = requests[s].cut(raw, left.Items)
+	return left, right, nil
+}
+
+// SplitTo splits until no piece is larger than maxSize bytes or holds more than
+// one item, in the order of the items. A request that fits is returned as it
+// is; a maxSize of 0 or less fits everything.
+func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
+	return appendSplit(nil, s, p, maxSize)
+}
+
+func appendSplit(dst []Piece, s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
+	if maxSize <= 0 || int64(len(p.Raw)) <= maxSize || p.Items < 2 || s == frame.Profiles {
+		return append(dst, p), nil
+	}
+	left, right, err := Split(s, p.Raw)
+	if err != nil {
+		return nil, fmt.Errorf("split %d bytes: %w", len(p.Raw), err)
+	}
+	if dst, err = appendSplit(dst, s, left, maxSize); err != nil {
+		return nil, err
+	}
+	return appendSplit(dst, s, right, maxSize)
+}
+
+// cut puts the first at items of a message that was walked before into left and
+// the others into right. Both get at least one: 0 < at < the items of b.
+func (m *message) cut(b []byte, at int64) (left, right []byte) {
+	left, right = make([]byte, 0, len(b)/2+256), make([]byte, 0, len(b)/2+256)
+	for i := 0; i < len(b); {
+		w, end, _ := nextField(b, i)
+		whole := b[i:end]
+		head := b[i:w.body]
+		i = end
+		f := field{}
+		if w.num < uint64(len(m.fields)) {
+			f = m.fields[w.num]
+		}
+		if f.role == plain {
+			left, right = append(left, whole...), append(right, whole...)
+			continue
+		}
+		n := int64(1)
+		if f.role != item {
+			n, _ = f.msg.walk(b[w.body:end], maxDepth)
+		}
+		switch {
+		case at == 0:
+			right = append(right, whole...)
+		case n <= at:
+			left = append(left, whole...)
+			at -= n
+		default:
+			l, r := f.msg.cut(b[w.body:end], at)
+			left, right = appendNested(left, head, l), appendNested(right, head, r)
+			at = 0
+		}
+	}
+	return left, right
+}
+
+// appendNested appends a nested message under the tag that head begins with.
+func appendNested(dst, head, body []byte) []byte {
+	tag, _, _ := uvarint(head, 0)
+	dst = binary.AppendUvarint(dst, tag)
+	dst = binary.AppendUvarint(dst, uint64(len(body)))
+	return append(dst, body...)
+}
