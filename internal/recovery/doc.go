@@ -1,0 +1,95 @@
+// Package recovery brings flares back: it lists a bucket, verifies every flare
+// to its last byte, forwards the stored bytes of its records to a gateway, and
+// deletes the flare only after every record was acked.
+//
+// Nothing unverified is ever forwarded, and nothing that fails a check is ever
+// deleted: it is copied to quarantine first, or stays where it is and waits.
+// Records may arrive twice after a crash or an answer that was lost; they carry
+// the same batch ids then. Opening damaged flares by hand, releasing from
+// quarantine and sharing the work between replicas are not done here.
+//
+// A Loop starts no goroutine: Run is the loop, and everything but Snapshot
+// belongs to it. Decisions (which objects, in which order, which steps, how long
+// to back off) are pure functions in plan.go; the rest is I/O, one call at a time.
+package recovery
+
+import (
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// Settings configures a Loop. All fields but Audience, TenantHeader and
+// Observer are required.
+type Settings struct {
+	Bucket      bucket.Bucket
+	Prefix      string // where agents put flares
+	StatePrefix string // recovery's own objects; neither under Prefix nor above it
+	// Keys returns the keys in force; another pointer means that a file changed.
+	// It is asked before every flare. nil: there are no usable keys, so flares
+	// are counted and not opened.
+	Keys func() *Keys
+
+	Transport    otlpsend.Transport
+	Timeout      time.Duration // one attempt to forward a record
+	Audience     string        // sent with every record
+	TenantHeader string        // header that carries the principal's tenant; "" for none
+	MaxRate      int64         // stored bytes forwarded per second
+
+	PollInterval       time.Duration
+	MaxAge             time.Duration // how long a flare may take from creation to upload; done markers outlive it
+	QuarantineMaxBytes int64
+	Observer           Observer
+}
+
+// Keys are what recovery is and whom it trusts. They are immutable.
+type Keys struct {
+	Opener     Opener
+	Identities []age.Identity  // open done markers; in the order the Opener has them
+	Names      []string        // of the identities, for a metric
+	Recipients []age.Recipient // seal done markers; of the same identities
+}
+
+// Opener verifies one flare; *flare.Opener does. Errors are *flare.Error.
+type Opener interface {
+	Open(o flare.Object, data []byte) (*flare.Flare, error)
+}
+
+// Observer is told of changes of state, once each. Its functions may be nil and
+// must not block; they are called from Run.
+type Observer struct {
+	// Path is called when the bucket or the gateway stops taking part (err says
+	// which, and why), and with nil when both work again.
+	Path func(err error)
+	// Flare is called when a flare reaches a state.
+	Flare func(e Event)
+}
+
+// State is where a flare is, as Events and Snapshot name it. The set is closed.
+type State string
+
+// The states of a flare. A flare that is in none of them is pending.
+const (
+	Recovered   State = "recovered"   // every record was acked
+	Drilled     State = "drill"       // a drill came through; nothing was forwarded
+	Quarantined State = "quarantined" // moved to quarantine/<reason>/
+	Waiting     State = "waiting"     // can not be taken now; untouched, looked at again
+	Stuck       State = "stuck"       // settled, but a step after that failed; only that step is tried again
+)
+
+// Event is one flare reaching a State.
+type Event struct {
+	Key       string // the object's key in the bucket
+	State     State
+	Reason    string // of Waiting and Quarantined; the step of Stuck
+	Principal string // who signed; "" unless the flare was verified
+	Agent     string // the manifest's claim
+	Why       flare.Reason
+	Items     int64 // acked items
+	Bytes     int64 // size of the object
+	Err       error // what went wrong; nil for Recovered and Drilled
+}

@@ -1,0 +1,147 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"strconv"
+	"strings"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// record is one record of a flare, or a half of one.
+type record struct {
+	frame.Frame
+	text string // lifeline-frame: of a whole record as the manifest holds it
+}
+
+// forward sends every record that is not settled, and a second time those that
+// were refused while another one was acked behind them.
+func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
+	for range 2 {
+		before := l.acks
+		for i, f := range fl.Frames {
+			if err := l.forwardRecord(ctx, w, record{f, fl.Manifest.Records[i].Frame}); err != nil {
+				return err
+			}
+		}
+		if len(w.doubt) == 0 || l.acks == before {
+			break
+		}
+	}
+	return nil
+}
+
+// forwardRecord brings one record to its fate, in halves if it is too large. Its
+// error is the path's.
+func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
+	if w.settled(r.BatchID) {
+		return nil
+	}
+	if w.split[r.BatchID] {
+		return l.forwardHalves(ctx, w, r, nil)
+	}
+	l.pace.wait(ctx, r.Stored.Len())
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	a := l.send(ctx, w, r)
+	switch a.Verdict {
+	case otlpsend.Delivered:
+		l.acks++
+		w.ack(r.BatchID)
+		w.event.Items += r.Header.Items - a.Rejected
+		l.update(func(s *Snapshot) {
+			s.RecoveredItems += r.Header.Items - a.Rejected
+			s.RejectedItems += a.Rejected
+		})
+		return nil
+	case otlpsend.TooLarge:
+		return l.forwardHalves(ctx, w, r, a.Err)
+	case otlpsend.BadData:
+		w.refuse(r.BatchID, l.acks, a.Err)
+		return nil
+	default:
+		return &pathError{part: "gateway", slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
+	}
+}
+
+// send makes one attempt. The stored bytes go out as they are.
+func (l *Loop) send(ctx context.Context, w *work, r record) otlpsend.Answer {
+	ctx, cancel := context.WithTimeout(ctx, l.s.Timeout)
+	defer cancel()
+	h := map[string]string{
+		frame.HeaderBatchID: string(r.BatchID),
+		frame.HeaderFrame:   r.text,
+		frame.HeaderFlareID: w.marker.FlareID,
+		frame.HeaderAgent:   w.marker.Principal,
+		frame.HeaderSize:    strconv.FormatInt(r.RawSize, 10),
+	}
+	if l.s.Audience != "" {
+		h[frame.HeaderAudience] = l.s.Audience
+	}
+	meta := r.Meta
+	if l.s.TenantHeader != "" {
+		meta = maps.Clone(meta)
+		if meta == nil {
+			meta = map[string][]string{}
+		}
+		// Last, so that no agent can pass for another tenant.
+		meta[strings.ToLower(l.s.TenantHeader)] = []string{flare.Tenant(w.marker.Principal)}
+	}
+	return l.s.Transport.Send(ctx, &otlpsend.Request{
+		Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta,
+	})
+}
+
+// forwardHalves sends a record that was too large, for the reason why, as two.
+// The cut is the same every time, so halves that were acked stay acked.
+func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) error {
+	left, right, err := halves(r.Frame)
+	if err != nil {
+		// Too large by itself: refused like bad data, proven like bad data.
+		w.refuse(r.BatchID, l.acks, fmt.Errorf("too large (%w), and not to be split: %w", why, err))
+		return nil
+	}
+	w.split[r.BatchID] = true
+	delete(w.doubt, r.BatchID)
+	if err := l.forwardRecord(ctx, w, left); err != nil {
+		return err
+	}
+	return l.forwardRecord(ctx, w, right)
+}
+
+// halves cuts a record in two by items.
+func halves(f frame.Frame) (left, right record, err error) {
+	leftID, rightID, ok := f.BatchID.Halves()
+	if !ok {
+		return left, right, otlpcodec.ErrOneItem
+	}
+	raw, err := otlpcodec.Decompress(f.Stored, f.RawSize)
+	if err != nil {
+		return left, right, err
+	}
+	a, b, err := otlpcodec.Split(f.Signal, raw)
+	if err != nil {
+		return left, right, err
+	}
+	if left, err = half(f, leftID, a); err == nil {
+		right, err = half(f, rightID, b)
+	}
+	return left, right, err
+}
+
+func half(f frame.Frame, id frame.BatchID, p otlpcodec.Piece) (record, error) {
+	var stored bytes.Buffer
+	if err := otlpcodec.Compress(&stored, p.Raw); err != nil {
+		return record{}, err
+	}
+	f.BatchID, f.RawSize, f.Stored = id, int64(len(p.Raw)), frame.Bytes(stored.Bytes())
+	f.Header.Items, f.Header.Attempt = p.Items, 1
+	return record{f, f.Header.String()}, nil
+}

@@ -1,0 +1,141 @@
+package recovery
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// maxReads is how many done markers one pass reads to learn their numbers.
+const maxReads = 500
+
+// keeper is the housekeeping of a Loop: how full quarantine is, which markers
+// are old, which numbers of flares are missing. Owned by Run.
+type keeper struct {
+	next        time.Time // of counting
+	quarantined int64     // bytes
+	unread      []string  // ids of markers another process wrote
+	known       map[string]bool
+	boots       map[string]*seqs // by principal and boot
+}
+
+func newKeeper() keeper {
+	return keeper{known: map[string]bool{}, boots: map[string]*seqs{}}
+}
+
+// seqs are the numbers of one boot's flares.
+type seqs struct {
+	first, last uint64
+	known       map[uint64]bool // taken, or given up by the agent itself
+}
+
+// learn adds what a marker says.
+func (k *keeper) learn(m marker) {
+	k.known[m.FlareID] = true
+	name := m.Principal + "\n" + m.BootID
+	s := k.boots[name]
+	if s == nil {
+		s = &seqs{first: m.Seq, last: m.Seq, known: map[uint64]bool{}}
+		k.boots[name] = s
+	}
+	s.first, s.last = min(s.first, m.Seq), max(s.last, m.Seq)
+	s.known[m.Seq] = true
+	for _, u := range m.Unresolved {
+		s.known[u] = true
+	}
+}
+
+// gaps counts the numbers missing between the first and the last known of each
+// boot: flares that were lost, deleted by a stranger, or still wait.
+func (k *keeper) gaps() int64 {
+	var n uint64
+	for _, s := range k.boots {
+		n += s.last - s.first + 1
+		for seq := range s.known {
+			if s.first <= seq && seq <= s.last {
+				n--
+			}
+		}
+	}
+	return int64(min(n, 1<<62))
+}
+
+// keep counts quarantine and removes old markers, once an hour, and reads some
+// markers of earlier processes in every pass.
+func (l *Loop) keep(ctx context.Context) error {
+	k := &l.keeping
+	if now := time.Now(); !now.Before(k.next) {
+		if err := l.countQuarantine(ctx); err != nil {
+			return err
+		}
+		if err := l.sweepMarkers(ctx); err != nil {
+			return err
+		}
+		k.next = now.Add(housekeeping)
+	}
+	l.readMarkers(ctx)
+	gaps := k.gaps()
+	l.update(func(s *Snapshot) { s.SeqGaps = gaps })
+	return nil
+}
+
+func (l *Loop) countQuarantine(ctx context.Context) error {
+	var sum int64
+	err := l.each(ctx, l.s.StatePrefix+"quarantine/", func(info bucket.Info, _ time.Time) { sum += info.Size })
+	if err == nil {
+		l.keeping.quarantined = sum
+	}
+	return err
+}
+
+// sweepMarkers removes done markers that outlived every flare they could keep
+// out: a copy of such a flare is stale by its creation time. Ages are told by
+// the store's clock alone. crash here: the next sweep goes on.
+func (l *Loop) sweepMarkers(ctx context.Context) error {
+	k := &l.keeping
+	prefix := l.s.StatePrefix + "done/"
+	var old []string
+	k.unread = k.unread[:0]
+	err := l.each(ctx, prefix, func(info bucket.Info, now time.Time) {
+		id := strings.TrimPrefix(info.Key, prefix)
+		switch {
+		case now.Sub(info.LastModified) > l.s.MaxAge+markerGrace:
+			old = append(old, info.Key)
+		case frame.IsHex32(id) && !k.known[id]:
+			k.unread = append(k.unread, id)
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, key := range old {
+		if _, err := l.bucket.Delete(ctx, key); err != nil {
+			return bucketPath(err)
+		}
+	}
+	return nil
+}
+
+// readMarkers learns numbers from markers of earlier processes. They serve a
+// metric only, so what can not be read is left out.
+func (l *Loop) readMarkers(ctx context.Context) {
+	k := &l.keeping
+	if l.keys == nil {
+		return
+	}
+	n := min(maxReads, len(k.unread))
+	for _, id := range k.unread[:n] {
+		k.known[id] = true
+		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), maxMarker)
+		if err != nil {
+			continue
+		}
+		if m, err := openMarker(data, l.keys.Identities); err == nil {
+			k.learn(m)
+		}
+	}
+	k.unread = k.unread[n:]
+}

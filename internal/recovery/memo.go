@@ -1,0 +1,142 @@
+package recovery
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// memo is what this process remembers of one object that is still in the bucket.
+type memo struct {
+	etag  string // other bytes under the same key are another object
+	pass  uint64 // the last pass that listed it
+	loose bool   // not remembered, so not counted either
+
+	state  State // Waiting or Stuck; "" while pending
+	reason string
+	again  time.Time // waiting: not looked at before, unless keys changed
+	keys   *Keys
+
+	failures int
+	work     *work  // since the flare was verified
+	fate     fate   // valid with todo
+	todo     []Step // what is left to do for fate
+}
+
+// due reports whether a waiting object is worth another look.
+func (m *memo) due(keys *Keys, now time.Time) bool {
+	return m.state != Waiting || m.keys != keys || !now.Before(m.again)
+}
+
+// work is what this process knows of a verified flare's records. It outlives a
+// pass, so that an acked record is never sent again by this process.
+type work struct {
+	keys   *Keys // that opened it
+	marker marker
+	event  Event
+	acked  map[frame.BatchID]bool
+	split  map[frame.BatchID]bool   // too large: its halves are sent instead
+	doubt  map[frame.BatchID]uint64 // refused as bad data: acks of the process before the first refusal
+	bad    map[frame.BatchID]error  // refused again after another record was acked
+}
+
+func newWork(keys *Keys, fl *flare.Flare) *work {
+	return &work{
+		keys: keys, marker: markerOf(fl),
+		event: Event{Principal: fl.Principal, Agent: fl.Manifest.Agent, Why: fl.Manifest.Reason},
+		acked: map[frame.BatchID]bool{}, split: map[frame.BatchID]bool{},
+		doubt: map[frame.BatchID]uint64{}, bad: map[frame.BatchID]error{},
+	}
+}
+
+// settled reports whether nothing more is to be sent for id.
+func (w *work) settled(id frame.BatchID) bool {
+	return w.acked[id] || w.bad[id] != nil
+}
+
+// refuse notes that a server refused id as bad data when the process had seen
+// acks acks. The data is proven bad only by a refusal after another record was
+// acked since the first one: a firewall, or a gateway with a wrong
+// configuration, refuses everything.
+func (w *work) refuse(id frame.BatchID, acks uint64, why error) {
+	first, again := w.doubt[id]
+	switch {
+	case !again:
+		w.doubt[id] = acks
+	case acks > first:
+		delete(w.doubt, id)
+		w.bad[id] = why
+	}
+}
+
+// ack notes that id is stored.
+func (w *work) ack(id frame.BatchID) {
+	w.acked[id] = true
+	delete(w.doubt, id)
+}
+
+// errDoubt and errBad say what stands against the records of a flare.
+var (
+	errDoubt = errors.New("refused as bad data, and nothing was acked since: no proof yet")
+	errBad   = errors.New("refused as bad data again after another record was acked")
+)
+
+// whyDoubt names the records whose badness is not proven.
+func (w *work) whyDoubt() error {
+	return fmt.Errorf("%d records %w, the first %s", len(w.doubt), errDoubt, slices.Min(slices.Collect(maps.Keys(w.doubt))))
+}
+
+// whyBad names the records proven bad, and what was said about the first.
+func (w *work) whyBad() error {
+	first := slices.Min(slices.Collect(maps.Keys(w.bad)))
+	return fmt.Errorf("%d records %w, the first %s: %w", len(w.bad), errBad, first, w.bad[first])
+}
+
+// memo returns what is remembered of o, fresh if nothing is.
+func (l *Loop) memo(o object) *memo {
+	m := l.memos[o.Key]
+	if m == nil || m.etag != o.ETag {
+		l.forget(o.Key)
+		m = &memo{etag: o.ETag, pass: l.passes}
+		if m.loose = len(l.memos) >= maxMemos; !m.loose {
+			l.memos[o.Key] = m
+		}
+	}
+	return m
+}
+
+// forget drops what is remembered of key.
+func (l *Loop) forget(key string) {
+	if m := l.memos[key]; m != nil {
+		l.moved(m, "", "")
+		delete(l.memos, key)
+	}
+}
+
+// moved changes the state a memo is counted under, and reports whether it was
+// another one.
+func (l *Loop) moved(m *memo, s State, reason string) bool {
+	if m.loose || m.state == s && m.reason == reason {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.snap.count(m.state, m.reason, -1)
+	m.state, m.reason = s, reason
+	l.snap.count(s, reason, 1)
+	return true
+}
+
+// wait leaves o where it is, to be looked at again after pause or when the keys
+// change.
+func (l *Loop) wait(o object, m *memo, reason string, pause time.Duration, err error) {
+	m.again, m.keys = time.Now().Add(pause), l.keys
+	if l.moved(m, Waiting, reason) {
+		l.tell(Event{Key: o.Key, State: Waiting, Reason: reason, Bytes: o.Size, Err: err})
+	}
+}

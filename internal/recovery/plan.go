@@ -1,0 +1,147 @@
+package recovery
+
+import (
+	"cmp"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+)
+
+const (
+	maxVisits    = 10_000           // objects taken on in one pass
+	maxMemos     = 1_000_000        // objects remembered between passes
+	maxTries     = 3                // processes that may die opening one flare
+	lookAgain    = time.Hour        // how often a waiting flare is looked at
+	housekeeping = time.Hour        // how often markers and quarantine are counted
+	markerGrace  = 48 * time.Hour   // a done marker outlives max_age by this
+	minBackoff   = time.Second      // after the first path failure
+	maxBackoff   = 30 * time.Second // so that a healed path is seen within half a minute
+	maxFloor     = 5 * time.Minute  // the longest pause a gateway may ask for
+)
+
+// Step is one effect in the bucket after a flare's fate is known.
+type Step string
+
+// The steps, as the stuck metric names them.
+const (
+	StepCopy   Step = "copy"   // into quarantine
+	StepMarker Step = "marker" // done/<id>
+	StepDelete Step = "delete" // the flare itself
+)
+
+// fate is what becomes of a flare. It is decided once per process and object.
+type fate struct {
+	state  State
+	reason string // of Quarantined
+	signed bool   // the signature was good: the id must never be taken again
+	done   bool   // a marker was found: only the delete is left
+	err    error  // why, for the log
+}
+
+// steps returns what has to be done for a fate, in order.
+//
+// The copy comes before the marker: whoever finds a marker deletes the flare, so
+// a crash between the two would lose a quarantined flare in the other order. The
+// marker comes before the delete: after a delete the key is free again, and only
+// the marker keeps a replayed copy out.
+func (f fate) steps() []Step {
+	switch {
+	case f.done:
+		return []Step{StepDelete}
+	case f.state == Quarantined && f.signed:
+		return []Step{StepCopy, StepMarker, StepDelete}
+	case f.state == Quarantined:
+		return []Step{StepCopy, StepDelete}
+	default:
+		return []Step{StepMarker, StepDelete}
+	}
+}
+
+// object is one flare in the bucket that this pass takes on.
+type object struct {
+	bucket.Info
+	id       string
+	again    bool // it was waiting: after all that was never looked at
+	failures int  // path failures while it was worked on
+}
+
+// folder returns what stands between the prefix and the id: flares of one
+// folder take turns with those of others.
+func (o object) folder() string {
+	return o.Key[:strings.LastIndexByte(o.Key, '/')+1]
+}
+
+// before orders objects: first what was never looked at, then what did not break
+// the path, then the oldest. Without the second rule one flare that a proxy
+// refuses would keep all others from being tried.
+func before(a, b object) int {
+	if a.again != b.again {
+		return map[bool]int{false: -1, true: 1}[a.again]
+	}
+	return cmp.Or(cmp.Compare(a.failures, b.failures), a.LastModified.Compare(b.LastModified), cmp.Compare(a.Key, b.Key))
+}
+
+// keepFirst sorts objects and cuts them to at most n, in place.
+func keepFirst(objects []object, n int) []object {
+	slices.SortFunc(objects, before)
+	return objects[:min(n, len(objects))]
+}
+
+// takeTurns reorders sorted objects so that folders take turns, each in its own
+// order: a flood in one folder starves no other.
+func takeTurns(objects []object) []object {
+	var order []string
+	queues := map[string][]object{}
+	for _, o := range objects {
+		f := o.folder()
+		if _, ok := queues[f]; !ok {
+			order = append(order, f)
+		}
+		queues[f] = append(queues[f], o)
+	}
+	turns := make([]object, 0, len(objects))
+	for len(turns) < len(objects) {
+		for _, f := range order {
+			if q := queues[f]; len(q) > 0 {
+				turns, queues[f] = append(turns, q[0]), q[1:]
+			}
+		}
+	}
+	return turns
+}
+
+// pathError ends a pass: the bucket or the gateway does not do its part. No
+// flare is blamed for it.
+type pathError struct {
+	part  string // "bucket" or "gateway"
+	slow  bool   // it answers, but wrongly: no use in hurrying
+	floor time.Duration
+	err   error
+}
+
+func (e *pathError) Error() string { return e.part + ": " + e.err.Error() }
+func (e *pathError) Unwrap() error { return e.err }
+
+// bucketPath returns err as the failure of the bucket.
+func bucketPath(err error) error {
+	kind := bucket.KindOf(err)
+	return &pathError{part: "bucket", slow: kind == bucket.Denied || kind == bucket.Refused, err: err}
+}
+
+// pause returns how long to wait after the n-th path failure in a row (n from
+// 1); share is random in [0, 1).
+func pause(err error, n int, share float64) time.Duration {
+	d := min(minBackoff<<min(n-1, 16), maxBackoff)
+	p, ok := errors.AsType[*pathError](err)
+	if ok && p.slow {
+		d = maxBackoff
+	}
+	d = d/2 + time.Duration(share*float64(d/2))
+	if ok {
+		d = max(d, min(time.Duration(float64(p.floor)*(1+share)), maxFloor))
+	}
+	return d
+}

@@ -1,0 +1,53 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+const probeText = "Lifeline proves its rights with this object.\n"
+
+// prove shows that this process may do all it will have to do after a forward.
+// A recovery that can forward and not write a marker would send the same flares
+// for ever.
+func (l *Loop) prove(ctx context.Context) error {
+	if l.proven {
+		return nil
+	}
+	// crash here: a probe stays in done/; it is swept like an old marker.
+	probe := l.s.StatePrefix + "done/probe-" + frame.RandomHex()
+	if err := l.writeRead(ctx, probe); err != nil {
+		return err
+	}
+	if _, err := l.bucket.Delete(ctx, probe); err != nil {
+		return proofFailed("delete", probe, err)
+	}
+	if err := l.writeRead(ctx, l.s.StatePrefix+"quarantine/probe"); err != nil {
+		return err
+	}
+	l.proven = true
+	return nil
+}
+
+func (l *Loop) writeRead(ctx context.Context, key string) error {
+	if _, err := l.bucket.Put(ctx, key, frame.Bytes(probeText), bucket.PutOptions{}); err != nil {
+		return proofFailed("write", key, err)
+	}
+	got, _, err := l.bucket.Get(ctx, key, maxMarker)
+	if err != nil {
+		return proofFailed("read", key, err)
+	}
+	if !bytes.Equal(got, []byte(probeText)) {
+		return proofFailed("read back", key, fmt.Errorf("the store returned other bytes"))
+	}
+	return nil
+}
+
+func proofFailed(verb, key string, err error) error {
+	return &pathError{part: "bucket", slow: true, err: fmt.Errorf(
+		"recovery must be able to %s %s before it forwards anything; give its credential put, get and delete under state_prefix: %w", verb, key, err)}
+}

@@ -1,0 +1,148 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+)
+
+// Reasons that recovery gives itself; the others come from flare.Error.
+const (
+	reasonPoison     = "poison"         // quarantine: three processes died opening it
+	reasonBadDrill   = "bad_drill"      // quarantine: says it is a drill, holds more than that
+	reasonRejected   = "rejected"       // quarantine: a flare of data that a gateway had proven bad
+	reasonRefused    = "refused_record" // quarantine: the gateway proved a record bad
+	reasonDoubt      = "refused"        // waiting: a record was refused, nothing was acked since
+	reasonUnreadable = "unreadable"     // waiting: the store refuses to hand it out
+)
+
+var errPoison = fmt.Errorf("%d processes died opening it", maxTries)
+
+// visit takes one flare as far as it goes. Its error ends the pass.
+func (l *Loop) visit(ctx context.Context, o object) error {
+	m := l.memo(o)
+	if len(m.todo) > 0 {
+		return l.finish(ctx, o, m)
+	}
+	// Whatever is found below, an id in done/ was taken once and never is again.
+	done, err := l.isDone(ctx, o.id)
+	switch {
+	case err != nil:
+		return err
+	case done:
+		return l.decide(ctx, o, m, fate{done: true})
+	case l.tries[o.id] != nil && len(l.tries[o.id].keys) >= maxTries:
+		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
+	}
+	if l.keys = l.s.Keys(); l.keys == nil {
+		return nil
+	}
+	fl, err := l.open(ctx, o)
+	if err != nil {
+		return l.notOpened(ctx, o, m, err)
+	}
+	return l.take(ctx, o, m, fl)
+}
+
+// open fetches a flare and verifies it.
+func (l *Loop) open(ctx context.Context, o object) (*flare.Flare, error) {
+	// crash here: nothing has happened yet.
+	defer l.untry(ctx, o.id)
+	if err := l.try(ctx, o.id); err != nil {
+		return nil, bucketPath(err)
+	}
+	// crash from here until untry: the marker stays and the next process counts
+	// it, so that a flare that kills every process that opens it is put away
+	// unopened after three of them.
+	data, _, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
+	if err != nil {
+		return nil, getFailed(err)
+	}
+	l.round.read = true
+	fl, err := l.keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
+	if err != nil {
+		return nil, err
+	}
+	l.opened(fl.Identity)
+	return fl, nil
+}
+
+var errGone = errors.New("the object is not there any more")
+
+// unreadableError is a store that refuses one object. It is the object's fault
+// only if others can be read.
+type unreadableError struct{ err error }
+
+func (e *unreadableError) Error() string { return e.err.Error() }
+
+func getFailed(err error) error {
+	switch bucket.KindOf(err) {
+	case bucket.NotFound:
+		return errGone
+	case bucket.TooLarge:
+		return &flare.Error{Reason: "too_large", Err: err}
+	case bucket.Denied, bucket.Refused:
+		return &unreadableError{err}
+	default:
+		return bucketPath(err)
+	}
+}
+
+// notOpened sorts a flare by why it could not be opened.
+func (l *Loop) notOpened(ctx context.Context, o object, m *memo, err error) error {
+	if errors.Is(err, errGone) {
+		l.forget(o.Key) // somebody else took it
+		return nil
+	}
+	if u, ok := errors.AsType[*unreadableError](err); ok {
+		l.round.unreadable = append(l.round.unreadable, unread{o, u.err})
+		return nil
+	}
+	if bad, ok := errors.AsType[*flare.Error](err); ok {
+		if bad.Bad {
+			return l.decide(ctx, o, m, fate{state: Quarantined, reason: bad.Reason, err: bad.Err})
+		}
+		l.wait(o, m, bad.Reason, lookAgain, bad.Err)
+		return nil
+	}
+	return err
+}
+
+// take decides what becomes of a verified flare.
+func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare) error {
+	if m.work == nil {
+		m.work = newWork(l.keys, fl)
+	}
+	switch fl.Manifest.Reason {
+	case flare.Drill:
+		if err := checkDrill(fl); err != nil {
+			return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonBadDrill, signed: true, err: err})
+		}
+		return l.decide(ctx, o, m, fate{state: Drilled})
+	case flare.Rejected:
+		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonRejected, signed: true})
+	default:
+		return l.bringBack(ctx, o, m, fl)
+	}
+}
+
+// bringBack forwards what was not acked yet. crash here: the acks are forgotten
+// and the next process sends everything again, with the same batch ids.
+func (l *Loop) bringBack(ctx context.Context, o object, m *memo, fl *flare.Flare) error {
+	if err := l.forward(ctx, m.work, fl); err != nil {
+		return err
+	}
+	w := m.work
+	switch {
+	case len(w.doubt) > 0:
+		l.wait(o, m, reasonDoubt, 0, w.whyDoubt())
+		return nil
+	case len(w.bad) > 0:
+		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonRefused, signed: true, err: w.whyBad()})
+	default:
+		return l.decide(ctx, o, m, fate{state: Recovered})
+	}
+}
