@@ -1,0 +1,158 @@
+package proc
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Until calls try at once and then every interval, until it returns true, an
+// error that is not nil, or ctx ends. It is how a program waits for another one
+// that has no better way to say that it is ready.
+func Until(ctx context.Context, interval time.Duration, try func(context.Context) (bool, error)) error {
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		ok, err := try(ctx)
+		if ok || err != nil {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
+		}
+	}
+}
+
+// Healthy waits until url answers 200, the process ends or ctx does.
+func (p *Process) Healthy(ctx context.Context, url string) error {
+	err := Until(ctx, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+		select {
+		case <-p.done:
+			return false, p.failf("ended before it was ready")
+		default:
+		}
+		body, err := get(ctx, url)
+		if err != nil {
+			return false, nil //nolint:nilerr // not ready yet
+		}
+		return true, body.Close()
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		return errors.Join(p.failf("is not ready: %s", url), err)
+	}
+	return err
+}
+
+// Samples is one scrape: the values by full series name, labels included.
+type Samples map[string]float64
+
+// Scrape reads url in the text format of Prometheus.
+func Scrape(ctx context.Context, url string) (Samples, error) {
+	body, err := get(ctx, url)
+	if err != nil {
+		return nil, fmt.Errorf("scrape: %w", err)
+	}
+	defer func() { _ = body.Close() }()
+	samples := Samples{}
+	for sc := bufio.NewScanner(body); ; {
+		if !sc.Scan() {
+			return samples, sc.Err()
+		}
+		line := sc.Text()
+		at := strings.LastIndexByte(line, ' ')
+		if strings.HasPrefix(line, "#") || at < 0 {
+			continue
+		}
+		if v, err := strconv.ParseFloat(line[at+1:], 64); err == nil {
+			samples[line[:at]] = v
+		}
+	}
+}
+
+// Sum adds up the series of a metric whose labels hold every one of want, given
+// as `name="value"`. A counter is found with or without _total behind its name.
+func (s Samples) Sum(metric string, want ...string) float64 {
+	var sum float64
+	for series, v := range s {
+		name, labels, _ := strings.Cut(series, "{")
+		if name != metric && name != metric+"_total" {
+			continue
+		}
+		if containsAll(labels, want) {
+			sum += v
+		}
+	}
+	return sum
+}
+
+// Has reports whether the scrape holds any series of a metric.
+func (s Samples) Has(metric string) bool {
+	for series := range s {
+		name, _, _ := strings.Cut(series, "{")
+		if name == metric || name == metric+"_total" {
+			return true
+		}
+	}
+	return false
+}
+
+// FreeAddrs returns n different addresses of 127.0.0.1 that were free a moment
+// ago. Their ports lie below those that the system gives to outgoing
+// connections, so that a server that was killed finds its port again.
+func FreeAddrs(n int) ([]string, error) {
+	const first, count, tries = 20000, 12000, 1000
+	var addrs []string
+	for range tries {
+		if len(addrs) == n {
+			return addrs, nil
+		}
+		addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(first+rand.IntN(count))) //nolint:gosec // no secret
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		defer func() { _ = l.Close() }() // held until all are found, so that they differ
+		addrs = append(addrs, addr)
+	}
+	return nil, fmt.Errorf("find %d free ports on 127.0.0.1 from %d on: found %d", n, first, len(addrs))
+}
+
+func get(ctx context.Context, url string) (io.ReadCloser, error) {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("%s answered %s", url, resp.Status), resp.Body.Close())
+	}
+	return &cancelBody{resp.Body, cancel}, nil
+}
+
+// cancelBody ends the request's context when its body is closed.
+type cancelBody struct {
+	io.ReadCloser
+	cancel context.CancelFunc
+}
+
+func (b *cancelBody) Close() error {
+	defer b.cancel()
+	return b.ReadCloser.Close()
+}
