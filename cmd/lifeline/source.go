@@ -1,0 +1,169 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+)
+
+// item is one object that may be a flare.
+type item struct {
+	name   string    // path or key
+	id     string    // the hex of the name; empty if the name is not a flare's
+	size   int64     // bytes
+	stored time.Time // the store's LastModified; zero for a file
+}
+
+// source is where flares are.
+type source interface {
+	list(ctx context.Context) ([]item, error)
+	read(ctx context.Context, it item) ([]byte, error)
+}
+
+// files are flares in the file system: args name files and folders.
+type files struct{ args []string }
+
+func (f files) list(context.Context) ([]item, error) {
+	var items []item
+	for _, arg := range f.args {
+		err := filepath.WalkDir(arg, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() || path != arg && !strings.HasSuffix(path, ".age") {
+				return err
+			}
+			info, err := os.Stat(path) // a link that was named is followed
+			if err != nil {
+				return err
+			}
+			if info.IsDir() {
+				return fmt.Errorf("%s: a link to a folder is not followed: name the folder itself", path)
+			}
+			id, ok := flare.KeyID("", filepath.Base(path))
+			if !ok {
+				id = ""
+			}
+			items = append(items, item{name: path, id: id, size: info.Size()})
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("look for flares: %w", err)
+		}
+	}
+	return items, nil
+}
+
+func (f files) read(_ context.Context, it item) ([]byte, error) {
+	if it.size > flare.MaxObject {
+		return nil, fmt.Errorf("%d bytes: a flare has at most %d", it.size, flare.MaxObject)
+	}
+	return os.ReadFile(it.name)
+}
+
+// objects are flares in a bucket: args name ids or keys, none means all.
+type objects struct {
+	bucket bucket.Bucket
+	prefix string
+	args   []string
+}
+
+func (o objects) list(ctx context.Context) ([]item, error) {
+	wanted := map[string]bool{}
+	for _, arg := range o.args {
+		wanted[arg] = true
+	}
+	var items []item
+	for after := ""; ; {
+		page, err := o.bucket.List(ctx, o.prefix, after)
+		if err != nil {
+			return nil, fmt.Errorf("list the bucket: %w%s", err, hint(err))
+		}
+		for _, info := range page.Objects {
+			id, ok := flare.KeyID(o.prefix, info.Key)
+			if !ok || len(wanted) > 0 && !wanted[id] && !wanted[info.Key] {
+				continue
+			}
+			delete(wanted, id)
+			delete(wanted, info.Key)
+			items = append(items, item{name: info.Key, id: id, size: info.Size, stored: info.LastModified})
+			if len(o.args) > 0 && len(wanted) == 0 {
+				return items, nil
+			}
+		}
+		if !page.More || len(page.Objects) == 0 {
+			break
+		}
+		after = page.Objects[len(page.Objects)-1].Key
+	}
+	for arg := range wanted {
+		return nil, fmt.Errorf("no flare %s under %s in the bucket: `lifeline flare ls` shows what there is", arg, o.prefix)
+	}
+	return items, nil
+}
+
+func (o objects) read(ctx context.Context, it item) ([]byte, error) {
+	data, _, err := o.bucket.Get(ctx, it.name, flare.MaxObject)
+	if err != nil {
+		return nil, fmt.Errorf("%w%s", err, hint(err))
+	}
+	return data, nil
+}
+
+// hint says what to do about an error of the bucket.
+func hint(err error) string {
+	switch bucket.KindOf(err) {
+	case bucket.Denied:
+		return "; use recovery's credentials: an agent's can only write"
+	case bucket.Unreachable:
+		return "; check --endpoint, --region and the network"
+	case bucket.NotFound:
+		return "; check --bucket and --prefix"
+	}
+	return ""
+}
+
+// bucketFlags choose the source.
+type bucketFlags struct{ cfg s3bucket.Config }
+
+func (b *bucketFlags) register(flags *pflag.FlagSet) {
+	flags.StringVar(&b.cfg.Bucket, "bucket", "", "read flares from this bucket instead of files")
+	flags.StringVar(&b.cfg.Prefix, "prefix", "f/", "folder of the flares in the bucket")
+	flags.StringVar(&b.cfg.Region, "region", "", "region of the bucket")
+	flags.StringVar(&b.cfg.Endpoint, "endpoint", "", "URL of the S3 server (default AWS)")
+	flags.BoolVar(&b.cfg.PathStyle, "path-style", false, "put the bucket's name into the path, not into the host name")
+	flags.StringVar(&b.cfg.CredentialsFile, "credentials-file", "", "AWS shared-credentials file with recovery's key")
+	flags.StringVar(&b.cfg.Profile, "profile", "", "section of the credentials file")
+	flags.StringVar(&b.cfg.CAFile, "ca-file", "", "PEM file of the authorities that the server's certificate may be from")
+}
+
+func (b *bucketFlags) source(args []string) (source, error) {
+	if b.cfg.Bucket == "" {
+		if len(args) == 0 {
+			return nil, usagef("name flares: files, folders, or a bucket with --bucket")
+		}
+		return files{args}, nil
+	}
+	client, err := s3bucket.New(b.cfg)
+	if err != nil {
+		return nil, &usageError{flagNames(err)}
+	}
+	return objects{client, b.cfg.Prefix, args}, nil
+}
+
+// flagNames spells the keys of a configuration as this tool's flags.
+func flagNames(err error) error {
+	text := err.Error()
+	for _, key := range []string{"path_style", "credentials_file", "ca_file"} {
+		text = strings.ReplaceAll(text, key, strings.ReplaceAll(key, "_", "-"))
+	}
+	return errors.New(text)
+}
