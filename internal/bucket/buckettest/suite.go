@@ -121,7 +121,8 @@ func testPutGet(t *testing.T, s store) {
 	require.Equal(t, put.ETag, got.ETag)
 	requireRecent(t, got.LastModified)
 	requireRecent(t, got.Date)
-	require.False(t, got.LastModified.After(got.Date), "an object is not younger than the answer that tells its age")
+	// Servers refresh their Date once a second: it may be a little behind.
+	require.Less(t, got.LastModified.Sub(got.Date), 3*time.Second)
 
 	data[0] = 'X' // the caller owns the slice
 	again, _ := s.get(t, key)
