@@ -17,7 +17,7 @@ import (
 type screen struct {
 	w        io.Writer
 	terminal bool
-	start    time.Time
+	began    time.Time
 
 	mu       sync.Mutex
 	progress string    // now on the last line of the terminal
@@ -28,7 +28,7 @@ type screen struct {
 const plainEvery = 2 * time.Second
 
 func newScreen(w io.Writer) *screen {
-	s := &screen{w: w, start: time.Now()}
+	s := &screen{w: w, began: time.Now()}
 	if f, ok := w.(*os.File); ok {
 		info, err := f.Stat()
 		s.terminal = err == nil && info.Mode()&os.ModeCharDevice != 0
@@ -41,7 +41,7 @@ func (s *screen) eventf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()
-	_, _ = fmt.Fprintf(s.w, "%6.1fs  %s\n", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
+	_, _ = fmt.Fprintf(s.w, "%6.1fs  %s\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 	s.redraw()
 }
 
@@ -49,7 +49,7 @@ func (s *screen) eventf(format string, args ...any) {
 func (s *screen) progressf(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	line := fmt.Sprintf("%6.1fs  · %s", time.Since(s.start).Seconds(), fmt.Sprintf(format, args...))
+	line := fmt.Sprintf("%6.1fs  · %s", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 	switch {
 	case s.terminal:
 		s.clear()
@@ -61,8 +61,8 @@ func (s *screen) progressf(format string, args ...any) {
 	}
 }
 
-// ledger ends the progress line and prints the table.
-func (s *screen) ledger(rows []audit.Row) {
+// table ends the progress line and prints the table.
+func (s *screen) table(rows []audit.Row) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.clear()

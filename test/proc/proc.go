@@ -170,3 +170,6 @@ func (p *Process) failf(format string, args ...any) error {
 	lines = lines[max(0, len(lines)-tail):]
 	return fmt.Errorf("%s %s; its last lines:\n  %s", p.name, fmt.Sprintf(format, args...), strings.Join(lines, "\n  "))
 }
+
+// PID returns the child's process id.
+func (p *Process) PID() int { return p.cmd.Process.Pid }

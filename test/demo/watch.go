@@ -1,0 +1,217 @@
+package demo
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/test/kafka"
+	"github.com/otel-lifeline/lifeline/test/proc"
+	"github.com/otel-lifeline/lifeline/test/s3"
+)
+
+// look is how often the demo looks at the world.
+const look = 250 * time.Millisecond
+
+// watch sees what an operator would see: the agent's metrics, the bucket with
+// recovery's credential, Kafka as a consumer. It owns one goroutine, the
+// consumer, which ends in close.
+type watch struct {
+	w       *world
+	screen  *screen
+	bucket  *s3bucket.Client
+	client  *kgo.Client
+	wg      sync.WaitGroup
+	cancel  context.CancelFunc
+	items   atomic.Int64 // in Kafka, every copy counted
+	now     state
+	seen    map[string]bool // flares
+	reasons reasons
+}
+
+// state is what was last seen.
+type state struct {
+	ready       bool          // the agent could flare
+	held, bytes int64         // items and bytes in the ring
+	oldest      time.Duration // age of the oldest of them
+	known       bool          // the bucket could be listed
+	flares      int           // in the bucket
+	items       int64         // in Kafka
+}
+
+// reasons counts flares by the reason in their manifest.
+type reasons map[flare.Reason]int
+
+func (r reasons) String() string {
+	var parts []string
+	for reason, n := range r {
+		parts = append(parts, fmt.Sprintf("%d %s", n, reason))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, ", ")
+}
+
+func newWatch(w *world, s *screen) (*watch, error) {
+	b, err := s3bucket.New(w.s3.Config(s3.Recovery))
+	if err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.Addr()), kgo.ConsumeTopics(kafka.Topics()...),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		return nil, fmt.Errorf("watch Kafka: %w", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	wt := &watch{w: w, screen: s, bucket: b, client: client, cancel: cancel, seen: map[string]bool{}, reasons: reasons{}}
+	wt.wg.Go(func() { wt.consume(ctx) })
+	return wt, nil
+}
+
+func (wt *watch) close() {
+	wt.cancel()
+	wt.wg.Wait()
+	wt.client.Close()
+	wt.bucket.Close()
+}
+
+// consume counts the items in Kafka by what the records' headers say.
+func (wt *watch) consume(ctx context.Context) {
+	for ctx.Err() == nil {
+		wt.client.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			if h, err := frame.ParseHeader(kafka.Header(r, frame.HeaderFrame)); err == nil {
+				wt.items.Add(h.Items)
+			}
+		})
+	}
+}
+
+// until looks at the world until cond holds of it, and fails after limit.
+func (wt *watch) until(ctx context.Context, limit time.Duration, what string, cond func(*state) bool) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := proc.Until(limited, look, func(ctx context.Context) (bool, error) {
+		if err := wt.look(ctx); err != nil {
+			return false, err
+		}
+		return cond(&wt.now), nil
+	})
+	if errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+		return fmt.Errorf("waited %s, and not yet: %s (%s)", limit, what, wt.now)
+	}
+	return err
+}
+
+// hold lets the world run for a while.
+func (wt *watch) hold(ctx context.Context, d time.Duration) error {
+	end := time.Now().Add(d)
+	return wt.until(ctx, d+startTime, "time to pass", func(*state) bool { return time.Now().After(end) })
+}
+
+// look takes one look and shows it. Only a child that died is an error.
+func (wt *watch) look(ctx context.Context) error {
+	wt.now = state{items: wt.items.Load()}
+	for _, r := range []*role{wt.w.agent, wt.w.recovery} {
+		if r.p != nil {
+			select {
+			case <-r.p.Done():
+				return errors.Join(fmt.Errorf("%s has ended by itself", r.name), r.p.Wait(ctx))
+			default:
+			}
+		}
+	}
+	if wt.w.agent.p != nil {
+		if m, err := wt.w.agent.scrape(ctx); err == nil {
+			wt.now.ready = m.Sum("otelcol_lifeline_flare_ready") > 0
+			wt.now.held = int64(m.Sum("otelcol_lifeline_held_items"))
+			wt.now.bytes = int64(m.Sum("otelcol_exporter_queue_size", `exporter="lifeline"`))
+			wt.now.oldest = time.Duration(m.Sum("otelcol_lifeline_ring_oldest_age") * float64(time.Second))
+		}
+	}
+	page, err := wt.bucket.List(ctx, s3.Prefix, "")
+	if wt.now.known = err == nil; err == nil {
+		wt.now.flares = len(page.Objects)
+		for _, o := range page.Objects {
+			if err := wt.inspect(ctx, o); err != nil {
+				return err
+			}
+		}
+	}
+	wt.screen.progressf("%s", wt.now)
+	return nil
+}
+
+func (st state) String() string {
+	return fmt.Sprintf("ring %d items, %d KiB, oldest %.1f s · flares in the bucket %d · Kafka %d items", st.held, st.bytes>>10, st.oldest.Seconds(), st.flares, st.items)
+}
+
+// inspect fetches a flare that was not seen before and lets the lifeline
+// command verify it. One that recovery took away meanwhile is none.
+func (wt *watch) inspect(ctx context.Context, o bucket.Info) error {
+	if wt.seen[o.Key] {
+		return nil
+	}
+	data, _, err := wt.bucket.Get(ctx, o.Key, 64<<20)
+	if bucket.KindOf(err) == bucket.NotFound && err != nil {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("fetch a flare: %w", err)
+	}
+	wt.seen[o.Key] = true
+	file := wt.w.path("flares", filepath.Base(o.Key))
+	if err := os.WriteFile(file, data, 0o600); err != nil {
+		return err
+	}
+	m, err := wt.w.verify(ctx, file)
+	if err != nil {
+		return err
+	}
+	wt.reasons[m.Reason]++
+	wt.screen.eventf("flare %s…: %d KiB, reason %s, %s, from %s", filepath.Base(o.Key)[:8], len(data)>>10, m.Reason, m.items(), m.Principal)
+	return nil
+}
+
+// verdict is what `lifeline flare verify --json` says about a flare.
+type verdict struct {
+	Reason    flare.Reason `json:"reason"`
+	Principal string       `json:"principal"`
+	Totals    map[string]struct {
+		Items int64 `json:"items"`
+	} `json:"totals"`
+}
+
+func (v verdict) items() string {
+	var parts []string
+	for signal, t := range v.Totals {
+		parts = append(parts, fmt.Sprintf("%d %s", t.Items, signal))
+	}
+	slices.Sort(parts)
+	return strings.Join(parts, " + ")
+}
+
+// verify opens a flare with recovery's keys, as an operator would.
+func (w *world) verify(ctx context.Context, file string) (verdict, error) {
+	out, err := w.lifeline(ctx, "flare", "verify", "--json", "--identities", w.path("keys", "recovery.key"),
+		"--allowed-signers", w.path("keys", "allowed_signers"), "--audience", audience, file)
+	if err != nil {
+		return verdict{}, err
+	}
+	var v verdict
+	if err := json.Unmarshal([]byte(out), &v); err != nil {
+		return verdict{}, fmt.Errorf("lifeline flare verify printed %q: %w", out, err)
+	}
+	return v, nil
+}
