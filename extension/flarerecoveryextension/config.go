@@ -1,0 +1,139 @@
+package flarerecoveryextension
+
+import (
+	"errors"
+	"fmt"
+	"net/textproto"
+	"regexp"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+)
+
+// Config is the configuration of flare_recovery. The README explains every key.
+type Config struct {
+	// S3 names the bucket and the prefix agents write to, with recovery's own
+	// credential.
+	S3 s3bucket.Config `mapstructure:"s3"`
+	// StatePrefix holds recovery's own objects. Agents must not be able to write
+	// there, so it lies neither under S3.Prefix nor above it.
+	StatePrefix string `mapstructure:"state_prefix"`
+
+	IdentitiesFile     string `mapstructure:"identities_file"`      // age identities
+	AllowedSignersFile string `mapstructure:"allowed_signers_file"` // OpenSSH allowed_signers
+	RevokedFile        string `mapstructure:"revoked_file"`         // optional
+	Audience           string `mapstructure:"audience"`             // empty: any
+
+	Forward      ForwardConfig    `mapstructure:"forward"`
+	PollInterval time.Duration    `mapstructure:"poll_interval"`
+	MaxAge       time.Duration    `mapstructure:"max_age"`
+	Quarantine   QuarantineConfig `mapstructure:"quarantine"`
+	MaxRate      bytesize.Size    `mapstructure:"max_rate"` // stored bytes per second
+	Lease        bool             `mapstructure:"lease"`    // not supported yet
+}
+
+// ForwardConfig says where recovered records go.
+type ForwardConfig struct {
+	// HTTP is an OTLP/HTTP server: the gateway's listener with trust_flare_headers.
+	HTTP confighttp.ClientConfig `mapstructure:"http"`
+	// TenantHeader carries the tenant of the principal that signed; "" sends none.
+	TenantHeader string `mapstructure:"tenant_header"`
+
+	GRPC           map[string]any `mapstructure:"grpc"`             // not supported yet
+	Compression    string         `mapstructure:"compression"`      // not supported yet
+	ReceiptKeyFile string         `mapstructure:"receipt_key_file"` // not supported yet
+}
+
+// QuarantineConfig bounds quarantine.
+type QuarantineConfig struct {
+	// MaxBytes is the most that quarantine may hold. Above it bad flares stay
+	// where they are.
+	MaxBytes bytesize.Size `mapstructure:"max_bytes"`
+}
+
+func createDefaultConfig() component.Config {
+	http := confighttp.NewDefaultClientConfig()
+	http.Timeout = 30 * time.Second
+	// A dead flow is found in seconds, not with the next TCP timeout.
+	http.HTTP2ReadIdleTimeout, http.HTTP2PingTimeout = 10*time.Second, 10*time.Second
+	return &Config{
+		StatePrefix:  "lifeline/",
+		Forward:      ForwardConfig{HTTP: http},
+		PollInterval: 30 * time.Second,
+		MaxAge:       336 * time.Hour,
+		Quarantine:   QuarantineConfig{MaxBytes: 10 * bytesize.GiB},
+		MaxRate:      32 * bytesize.MiB,
+	}
+}
+
+var prefixForm = regexp.MustCompile(`^([A-Za-z0-9._-]+/)+$`)
+
+// Validate finds what is wrong without network and without reading a file.
+func (c *Config) Validate() error {
+	var errs []error
+	refuse := func(wrong bool, text string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(text, args...))
+		}
+	}
+	refuse(!prefixForm.MatchString(c.StatePrefix), "state_prefix: %q must not begin with a slash, must end with one and holds only letters, digits, dots, underscores and hyphens; for example lifeline/", c.StatePrefix)
+	refuse(strings.HasPrefix(c.StatePrefix, c.S3.Prefix) || strings.HasPrefix(c.S3.Prefix, c.StatePrefix),
+		"state_prefix: %q and s3::prefix %q lie in each other: a stolen agent key must not reach recovery's notes; use two folders side by side", c.StatePrefix, c.S3.Prefix)
+	refuse(c.IdentitiesFile == "", "identities_file: missing; make one with `lifeline keygen recovery`")
+	refuse(c.AllowedSignersFile == "", "allowed_signers_file: missing; put there the lines `lifeline keygen agent` prints")
+	refuse(strings.ContainsAny(c.Audience, "\r\n\x00") || len(c.Audience) > 256, "audience: must be one line of at most 256 characters")
+	refuse(c.PollInterval < time.Second, "poll_interval: %s is too short; use 1s or more", c.PollInterval)
+	refuse(c.MaxAge < time.Minute, "max_age: %s is too short; it is how long an agent may need to upload a flare: use 336h", c.MaxAge)
+	refuse(c.Quarantine.MaxBytes <= 0, "quarantine::max_bytes: must be more than 0, such as 10GiB")
+	refuse(c.MaxRate <= 0, "max_rate: must be more than 0 bytes per second, such as 32MiB")
+	refuse(c.Lease, "lease: sharing the work between replicas is not supported yet; run one recovery per bucket and leave lease out")
+	return errors.Join(errs...)
+}
+
+var headerForm = regexp.MustCompile(`^[A-Za-z0-9-]{1,64}$`)
+
+// Validate finds what is wrong without network and without reading a file.
+func (c *ForwardConfig) Validate() error {
+	var errs []error
+	refuse := func(wrong bool, text string, args ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(text, args...))
+		}
+	}
+	refuse(len(c.GRPC) > 0, "grpc: not supported yet; use http with the OTLP/HTTP port of the gateway")
+	refuse(c.Compression != "", "compression: not supported yet; records go out as they are stored, in zstd")
+	refuse(c.ReceiptKeyFile != "", "receipt_key_file: not supported yet; leave it out")
+	refuse(c.HTTP.Endpoint == "", "http::endpoint: missing; name the gateway's listener for recovery, such as https://gateway.internal:4319")
+	refuse(c.HTTP.Endpoint != "" && !strings.HasPrefix(c.HTTP.Endpoint, "http://") && !strings.HasPrefix(c.HTTP.Endpoint, "https://"),
+		"http::endpoint: must begin with http:// or https://")
+	refuse(c.HTTP.Timeout <= 0, "http::timeout: must be more than 0: an attempt without end stops recovery")
+	refuse(c.HTTP.Compression.IsCompressed(), "http::compression: records are compressed already; leave it out")
+	refuse(c.TenantHeader != "" && !headerForm.MatchString(c.TenantHeader), "tenant_header: %q is not the name of a header, such as X-Scope-OrgID", c.TenantHeader)
+	refuse(reservedHeader(c.TenantHeader), "tenant_header: %q has a meaning of its own; use another name, such as X-Scope-OrgID", c.TenantHeader)
+	for _, pair := range c.HTTP.Headers {
+		refuse(c.TenantHeader != "" && sameHeader(pair.Name, c.TenantHeader),
+			"http::headers: %s is also the tenant_header, and a fixed value would give all tenants one name; remove it", pair.Name)
+		refuse(strings.HasPrefix(strings.ToLower(pair.Name), "lifeline-"), "http::headers: %s is set by recovery itself; remove it", pair.Name)
+	}
+	return errors.Join(errs...)
+}
+
+func sameHeader(a, b string) bool {
+	return textproto.CanonicalMIMEHeaderKey(a) == textproto.CanonicalMIMEHeaderKey(b)
+}
+
+// reservedHeader reports whether a header names the request, its body or its
+// credentials.
+func reservedHeader(name string) bool {
+	name = strings.ToLower(name)
+	switch name {
+	case "authorization", "connection", "cookie", "host", "te", "trailer", "transfer-encoding", "upgrade":
+		return true
+	}
+	return strings.HasPrefix(name, "lifeline-") || strings.HasPrefix(name, "content-")
+}

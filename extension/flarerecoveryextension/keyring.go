@@ -1,0 +1,119 @@
+package flarerecoveryextension
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"filippo.io/age"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/recovery"
+)
+
+// keyring holds the key files of recovery and follows their changes. It is not
+// safe for concurrent use: the loop alone asks it.
+type keyring struct {
+	cfg        *Config
+	identities watched[[]age.Identity]
+	signers    watched[*flare.Signers]
+	revoked    *watched[*flare.Revoked] // nil: no such file
+	keys       *recovery.Keys           // nil until every file was read once
+}
+
+func newKeyring(cfg *Config) *keyring {
+	k := &keyring{
+		cfg: cfg,
+		identities: watched[[]age.Identity]{
+			key: "identities_file", path: cfg.IdentitiesFile, parse: parseIdentities,
+			remedy: "put an identity there that `lifeline keygen recovery` made",
+		},
+		signers: watched[*flare.Signers]{
+			key: "allowed_signers_file", path: cfg.AllowedSignersFile, parse: parseSigners,
+			remedy: "put there the lines that `lifeline keygen agent` prints",
+		},
+	}
+	if cfg.RevokedFile != "" {
+		k.revoked = &watched[*flare.Revoked]{
+			key: "revoked_file", path: cfg.RevokedFile, parse: parseRevoked,
+			remedy: "lines are SHA256:<fingerprint>, serial:<n> SHA256:<CA> or principal:<name>; leave the key out if nothing is revoked",
+		}
+	}
+	return k
+}
+
+// current returns the keys in force, nil if a file was never readable: without
+// the list of revocations nobody can be trusted either.
+func (k *keyring) current() *recovery.Keys {
+	changed := k.identities.look()
+	changed = k.signers.look() || changed
+	complete := k.identities.loaded && k.signers.loaded
+	opener := &flare.Opener{
+		Identities: k.identities.value, Signers: k.signers.value,
+		Audience: k.cfg.Audience, MaxAge: k.cfg.MaxAge,
+	}
+	if k.revoked != nil {
+		changed = k.revoked.look() || changed
+		complete = complete && k.revoked.loaded
+		opener.Revoked = k.revoked.value
+	}
+	if complete && changed {
+		k.keys = &recovery.Keys{Opener: opener, Identities: k.identities.value}
+		k.keys.Recipients, k.keys.Names = recipientsOf(k.identities.value)
+	}
+	return k.keys
+}
+
+// problem returns what is wrong with the files as they are now; nil if nothing is.
+func (k *keyring) problem() error {
+	err := errors.Join(k.identities.err, k.signers.err)
+	if k.revoked != nil {
+		err = errors.Join(err, k.revoked.err)
+	}
+	return err
+}
+
+func parseIdentities(r io.Reader) ([]age.Identity, int, error) {
+	list, err := flare.ParseIdentities(r)
+	return list, len(list), err
+}
+
+func parseSigners(r io.Reader) (*flare.Signers, int, error) {
+	s, err := flare.ParseAllowedSigners(r)
+	if err == nil && s.Len() == 0 {
+		err = errors.New("the file is empty: nobody would be believed")
+	}
+	return s, s.Len(), err
+}
+
+func parseRevoked(r io.Reader) (*flare.Revoked, int, error) {
+	s, err := flare.ParseRevoked(r)
+	return s, s.Len(), err
+}
+
+// nameLen is how much of a public key names an identity in a metric.
+const nameLen = 20
+
+// recipientsOf returns the public keys of identities for done markers, and the
+// names of all of them. age does not seal to both kinds at once, so only those of
+// the first one's kind are recipients; each of them opens a marker.
+func recipientsOf(identities []age.Identity) (to []age.Recipient, names []string) {
+	for _, id := range identities {
+		var r age.Recipient
+		same := false
+		switch id := id.(type) {
+		case *age.HybridIdentity:
+			r = id.Recipient()
+			_, same = identities[0].(*age.HybridIdentity)
+		case *age.X25519Identity:
+			r = id.Recipient()
+			_, same = identities[0].(*age.X25519Identity)
+		}
+		if same {
+			to = append(to, r)
+		}
+		name := fmt.Sprint(r)
+		names = append(names, name[:min(nameLen, len(name))])
+	}
+	return to, names
+}
