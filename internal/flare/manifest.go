@@ -167,3 +167,13 @@ func isNewerType(t string) bool {
 	return len(t) > len(family) && len(t) <= len(family)+6 && t[:len(family)] == family &&
 		t[len(family)] >= '1' && t[len(family)] <= '9'
 }
+
+// WithoutRecords returns a copy of m that lists no records; nil for nil.
+func (m *Manifest) WithoutRecords() *Manifest {
+	if m == nil {
+		return nil
+	}
+	short := *m
+	short.Records = nil
+	return &short
+}

@@ -35,6 +35,9 @@ type Flare struct {
 	Principal string // what the trust file says about the key that signed
 	Identity  int    // index of the identity that opened it
 	Frames    []frame.Frame
+
+	RawManifest  []byte // manifest.json, for ssh-keygen -Y verify
+	RawSignature []byte // manifest.json.sig
 }
 
 // Open verifies data as the object o and returns what it holds. Errors are
@@ -45,7 +48,10 @@ type Flare struct {
 // it, JSON is parsed only behind a trusted key's signature, and nothing is
 // returned unless the last byte of the object was verified.
 func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
-	head, err := p.openHead(o, data)
+	if !frame.IsHex32(o.ID) {
+		return nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
+	}
+	head, err := p.openHead(data)
 	if err != nil {
 		return nil, err
 	}
@@ -53,17 +59,17 @@ func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := decodeManifest(head.manifest)
-	if errors.Is(err, errNewer) {
-		return nil, notNow(NeedsNewer, err)
-	}
+	m, err := head.decode()
 	if err != nil {
-		return nil, bad(Malformed, err)
+		return nil, err
 	}
 	if err := p.accept(o, m, signer); err != nil {
 		return nil, err
 	}
-	f := &Flare{Manifest: *m, Principal: signer.principal, Identity: head.identity}
+	f := &Flare{
+		Manifest: *m, Principal: signer.principal, Identity: head.identity,
+		RawManifest: head.manifest, RawSignature: head.armored,
+	}
 	if f.Frames, err = head.records(m); err != nil {
 		return nil, err
 	}
@@ -74,14 +80,12 @@ func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
 type head struct {
 	identity  int
 	manifest  []byte // raw
+	armored   []byte // the signature, raw
 	signature *signature
 	archive   *ustarReader // behind the signature
 }
 
-func (p *Opener) openHead(o Object, data []byte) (*head, error) {
-	if !frame.IsHex32(o.ID) {
-		return nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
-	}
+func (p *Opener) openHead(data []byte) (*head, error) {
 	if len(data) > MaxObject {
 		return nil, bad(Malformed, fmt.Errorf("%d bytes, more than %d", len(data), MaxObject))
 	}
@@ -96,14 +100,25 @@ func (p *Opener) openHead(o Object, data []byte) (*head, error) {
 	if h.manifest, err = h.archive.small(manifestName, maxManifest); err != nil {
 		return nil, bad(Malformed, err)
 	}
-	text, err := h.archive.small(signatureName, maxSignature)
-	if err != nil {
+	if h.armored, err = h.archive.small(signatureName, maxSignature); err != nil {
 		return nil, bad(Malformed, err)
 	}
-	if h.signature, err = parseSignature(text); err != nil {
+	if h.signature, err = parseSignature(h.armored); err != nil {
 		return nil, bad(Malformed, err)
 	}
 	return h, nil
+}
+
+// decode parses the manifest. Its caller knows who signed it, or does not care.
+func (h *head) decode() (*Manifest, error) {
+	m, err := decodeManifest(h.manifest)
+	if errors.Is(err, errNewer) {
+		return nil, notNow(NeedsNewer, err)
+	}
+	if err != nil {
+		return nil, bad(Malformed, err)
+	}
+	return m, nil
 }
 
 // decrypt returns the plaintext, and which identity opened it.
