@@ -74,10 +74,10 @@ func (o object) folder() string {
 	return o.Key[:strings.LastIndexByte(o.Key, '/')+1]
 }
 
-// before orders objects: first what was never looked at, then what did not break
+// goesBefore orders objects: first what was never looked at, then what did not break
 // the path, then the oldest. Without the second rule one flare that a proxy
 // refuses would keep all others from being tried.
-func before(a, b object) int {
+func goesBefore(a, b object) int {
 	if a.again != b.again {
 		return map[bool]int{false: -1, true: 1}[a.again]
 	}
@@ -86,7 +86,7 @@ func before(a, b object) int {
 
 // keepFirst sorts objects and cuts them to at most n, in place.
 func keepFirst(objects []object, n int) []object {
-	slices.SortFunc(objects, before)
+	slices.SortFunc(objects, goesBefore)
 	return objects[:min(n, len(objects))]
 }
 

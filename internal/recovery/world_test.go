@@ -260,3 +260,12 @@ func down() otlpsend.Answer {
 func badData() otlpsend.Answer {
 	return otlpsend.Answer{Verdict: otlpsend.BadData, Cause: otlpsend.CauseClient, Err: fmt.Errorf("status 3: undecodable")}
 }
+
+// drillLogs is the one record of a drill.
+func drillLogs() plog.Logs {
+	ld := plog.NewLogs()
+	rl := ld.ResourceLogs().AppendEmpty()
+	rl.Resource().Attributes().PutBool("lifeline.drill", true)
+	rl.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetStr("drill")
+	return ld
+}
