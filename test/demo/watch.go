@@ -175,27 +175,24 @@ func (wt *watch) inspect(ctx context.Context, o bucket.Info) error {
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		return err
 	}
-	m, err := wt.w.verify(ctx, file)
+	v, err := wt.w.verify(ctx, file)
 	if err != nil {
 		return err
 	}
-	wt.reasons[m.Reason]++
-	wt.screen.eventf("flare %s…: %d KiB, reason %s, %s, from %s", filepath.Base(o.Key)[:8], len(data)>>10, m.Reason, m.items(), m.Principal)
+	wt.reasons[v.Manifest.Reason]++
+	wt.screen.eventf("flare %s…: %d KiB, reason %s, %s, signed by %s", filepath.Base(o.Key)[:8], len(data)>>10, v.Manifest.Reason, v.items(), v.Principal)
 	return nil
 }
 
 // verdict is what `lifeline flare verify --json` says about a flare.
 type verdict struct {
-	Reason    flare.Reason `json:"reason"`
-	Principal string       `json:"principal"`
-	Totals    map[string]struct {
-		Items int64 `json:"items"`
-	} `json:"totals"`
+	Principal string         `json:"principal"`
+	Manifest  flare.Manifest `json:"manifest"`
 }
 
 func (v verdict) items() string {
 	var parts []string
-	for signal, t := range v.Totals {
+	for signal, t := range v.Manifest.Totals {
 		parts = append(parts, fmt.Sprintf("%d %s", t.Items, signal))
 	}
 	slices.Sort(parts)

@@ -31,6 +31,7 @@ type world struct {
 	env   []string // common to all collectors
 	kafka *kafka.Broker
 	s3    *s3.Server
+	guard *s3.Guard // in front of S3 for the agent: refuses what AWS would
 	logs  []*os.File
 
 	gateway, recovery, agent *role
@@ -77,6 +78,9 @@ func newWorld(ctx context.Context, o Options) (*world, error) {
 	if w.s3, err = s3.Start(ctx, s3.Options{Dir: w.path("s3")}); err != nil {
 		return w, err
 	}
+	if w.guard, err = s3.StartGuard(ctx, "", w.s3.Addr()); err != nil {
+		return w, err
+	}
 	if err := w.makeKeys(ctx); err != nil {
 		return w, err
 	}
@@ -99,8 +103,11 @@ func (w *world) close(keep bool) error {
 		w.kafka.Close()
 	}
 	var err error
+	if w.guard != nil {
+		err = w.guard.Close()
+	}
 	if w.s3 != nil {
-		err = w.s3.Stop()
+		err = errors.Join(err, w.s3.Stop())
 	}
 	for _, f := range w.logs {
 		err = errors.Join(err, f.Close())
@@ -182,6 +189,7 @@ func (w *world) makeRoles() error {
 		"LIFELINE_OTLP_HTTP="+w.addr.agentHTTP, "LIFELINE_OTLP_GRPC="+w.addr.agentGRPC,
 		"LIFELINE_LOG_FILE="+w.path("app.log"),
 		"LIFELINE_STATE_DIR="+w.path("agent"),
+		"LIFELINE_S3_ENDPOINT="+w.guard.Endpoint(),
 		"LIFELINE_MAX_AGE="+w.opts.Times.MaxAge.String(),
 		"LIFELINE_SHUTDOWN_TIMEOUT="+w.opts.Times.Shutdown.String(),
 		"LIFELINE_AGENT_CREDENTIALS="+w.path("keys", "s3-agent"),
