@@ -1,0 +1,268 @@
+package ring
+
+import (
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Flare is some frames that are leased to a flare: pinned until Stored, GiveUp
+// or Lose ends the lease. The caller's goroutine owns it.
+type Flare struct {
+	frames []*Frame
+	parked bool
+}
+
+// FlareWish says which frames a flare may take.
+type FlareWish struct {
+	Parked bool // parked frames alone, instead of all others
+	// Fits reports whether a flare may hold n frames of so many stored bytes
+	// and bytes of metadata in all. It is called under the lock.
+	Fits func(n int, stored, meta int64) bool
+}
+
+// Take leases frames to a flare, oldest first, those included that are leased to
+// senders: their attempts are cancelled before it returns. It returns nil when
+// there is nothing to take.
+func (r *Ring) Take(w FlareWish) *Flare {
+	fl, cancels := r.take(w)
+	for _, cancel := range cancels {
+		cancel()
+	}
+	return fl
+}
+
+func (r *Ring) take(w FlareWish) (*Flare, []func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fl := &Flare{parked: w.Parked}
+	var cancels []func()
+	var stored, meta int64
+	for f := r.oldest(w.Parked, nil); f != nil; {
+		next := r.oldest(w.Parked, f)
+		size := stored + f.body.size
+		m := meta + metaSize(f.meta)
+		if !w.Fits(len(fl.frames)+1, size, m) {
+			if len(fl.frames) > 0 {
+				break
+			}
+			f = next // this one fits no flare at all: others may
+			continue
+		}
+		stored, meta = size, m
+		fl.frames = append(fl.frames, f)
+		if f.try.cancel != nil {
+			cancels = append(cancels, f.try.cancel)
+		}
+		r.move(f, flaring)
+		f = next
+	}
+	if len(fl.frames) == 0 {
+		return nil, nil
+	}
+	return fl, cancels
+}
+
+// oldest returns the oldest frame that a flare may take, or the next one after
+// prev. It must be called before prev is moved.
+func (r *Ring) oldest(isParked bool, prev *Frame) *Frame {
+	if isParked {
+		if prev == nil {
+			return r.queues[parked].first
+		}
+		return prev.node.next
+	}
+	h, s := r.queues[held].first, r.queues[sending].first
+	if prev != nil {
+		if prev.state == held {
+			h = prev.node.next
+		} else {
+			s = prev.node.next
+		}
+	}
+	if h == nil || s != nil && s.order < h.order {
+		return s
+	}
+	return h
+}
+
+func metaSize(meta map[string][]string) int64 {
+	n := 0
+	for k, values := range meta {
+		n += len(k)
+		for _, v := range values {
+			n += len(v)
+		}
+	}
+	return int64(n)
+}
+
+// Fix fixes what the flare holds and returns it. Frames that were acked since
+// Take are delivered and left out; an ack that comes later is remembered until
+// the lease ends. The bodies may be read until the lease ends. If nothing is
+// left the lease has ended.
+func (r *Ring) Fix(fl *Flare) []frame.Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var values []frame.Frame
+	kept := fl.frames[:0]
+	for _, f := range fl.frames {
+		if f.try.acked {
+			r.deliver(f, f.try.rejected)
+			continue
+		}
+		kept = append(kept, f)
+		values = append(values, r.value(f, f.try.count+1))
+	}
+	clear(fl.frames[len(kept):])
+	fl.frames = kept
+	return values
+}
+
+// Stored ends the lease: a bucket has the frames. For parked frames nothing is
+// counted; the others are flared, also those that were acked meanwhile.
+func (r *Ring) Stored(fl *Flare, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range fl.frames {
+		if !fl.parked {
+			c := &r.counts[f.signal]
+			c.held -= f.span.items
+			c.flared[reason] += f.span.items
+			if f.try.acked {
+				c.lateAcks += f.span.items
+			}
+		}
+		r.leave(f, Flared)
+	}
+	fl.frames = nil
+}
+
+// GiveUp ends the lease: the flare is not stored, as far as is known, and its
+// frames are held, or parked, again. Those acked meanwhile are delivered.
+// Unknown says that a PUT may have stored it after all.
+func (r *Ring) GiveUp(fl *Flare, unknown bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range fl.frames {
+		switch {
+		case fl.parked:
+			r.move(f, parked)
+		case f.try.acked:
+			r.deliver(f, f.try.rejected)
+		default:
+			if unknown {
+				f.try.count++
+			}
+			r.move(f, held)
+		}
+	}
+	fl.frames = nil
+}
+
+// Lose ends the lease: the frames are lost for the reason. Those acked
+// meanwhile are delivered, parked ones dropped.
+func (r *Ring) Lose(fl *Flare, reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, f := range fl.frames {
+		switch {
+		case fl.parked:
+			r.news.ParkedDropped[f.signal] += f.span.items
+			r.leave(f, Rejected)
+		case f.try.acked:
+			r.deliver(f, f.try.rejected)
+		default:
+			r.lose(f, reason)
+		}
+	}
+	fl.frames = nil
+}
+
+// DropReason sets why frames that are dropped for room are lost from now on.
+func (r *Ring) DropReason(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.dropped = reason
+}
+
+// blobPages counts the pages of all blobs.
+type blobPages struct{ reserved, written int64 }
+
+// Blob is the bytes of one sealed flare, in pages of the ring. Its owner writes
+// it, then calls Close once, then reads it, and calls Free once.
+type Blob struct {
+	ring     *Ring
+	body     extent
+	reserved int64 // pages
+}
+
+// NewBlob reserves room for at most bound bytes. It returns nil when they do
+// not fit beside the frames and other blobs.
+func (r *Ring) NewBlob(bound int64) *Blob {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := pagesFor(bound)
+	if r.framePages()+r.blobs.reserved+n > r.cfg.Capacity/PageSize {
+		return nil
+	}
+	r.blobs.reserved += n
+	return &Blob{ring: r, reserved: n, body: extent{refs: 1}}
+}
+
+// Write implements io.Writer. It fails beyond the bound.
+func (b *Blob) Write(p []byte) (int, error) {
+	more := pagesFor(b.body.size+int64(len(p))) - int64(len(b.body.pages))
+	if more > 0 {
+		if int64(len(b.body.pages))+more > b.reserved {
+			return 0, errNoPage
+		}
+		b.ring.mu.Lock()
+		b.body.pages = append(b.body.pages, b.ring.pool.take(more)...)
+		b.ring.blobs.written += more
+		b.ring.mu.Unlock()
+	}
+	return len(p), b.body.append(p)
+}
+
+// Close gives back what was reserved and not written.
+func (b *Blob) Close() {
+	b.ring.mu.Lock()
+	defer b.ring.mu.Unlock()
+	written := int64(len(b.body.pages))
+	b.ring.blobs.reserved -= b.reserved - written
+	b.reserved = written
+}
+
+// Body returns what was written, to be read until release is called.
+func (b *Blob) Body() (body frame.Body, release func()) {
+	b.ring.mu.Lock()
+	defer b.ring.mu.Unlock()
+	b.body.refs++
+	return &b.body, b.free
+}
+
+// Free gives the bytes back once the last reader has released them.
+func (b *Blob) Free() { b.free() }
+
+func (b *Blob) free() {
+	r := b.ring
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if b.body.refs == 1 {
+		r.blobs.reserved -= b.reserved
+		r.blobs.written -= int64(len(b.body.pages))
+	}
+	r.release(&b.body)
+}
+
+// Oldest returns when the oldest item that a flare could take was accepted;
+// zero if there is none.
+func (r *Ring) Oldest() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f := r.oldest(false, nil); f != nil {
+		return f.span.from
+	}
+	return time.Time{}
+}

@@ -1,0 +1,304 @@
+package ring
+
+import (
+	"errors"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// The reasons why the ring takes nothing.
+var (
+	ErrFull     = errors.New("the ring is full")             // later there may be room
+	ErrTooLarge = errors.New("the call cannot fit the ring") // there will never be
+	ErrClosed   = errors.New("the intake is closed")
+)
+
+// Config configures a Ring. Sizes are bytes.
+type Config struct {
+	Agent, Boot string // for the headers of frames
+	Capacity    int64  // whole pages of frames and of sealed flares together
+	SetAside    int64  // of Capacity, kept free of frames for sealed flares
+	MaxFrame    int64  // uncompressed; what an open frame grows to
+	Join        bool   // false: one frame per piece
+	DropOldest  bool   // when full: drop instead of refuse
+	NewestFirst bool   // offer the newest frames to senders first
+}
+
+// Usable returns the bytes that frames may take.
+func (c Config) Usable() int64 { return c.Capacity - c.SetAside }
+
+// Ring holds frames. Make one with New.
+type Ring struct {
+	cfg Config
+
+	mu sync.Mutex
+	// mu guards the following.
+
+	pool      pages
+	blobs     blobPages
+	openBy    map[openKey]*Frame // the frames in state open
+	queues    [out]queue         // by state
+	order     uint64             // of the newest frame
+	leasedRaw int                // frames in state sealing that a sender waits for
+	closed    [frame.NumSignals]bool
+	ended     bool // LoseAll was called
+	counts    [frame.NumSignals]counts
+	acks      int64  // frames acked, of all signals
+	dropped   string // why frames dropped for room are lost
+	news      News
+}
+
+type openKey struct {
+	signal frame.Signal
+	key    string
+}
+
+// New returns an empty ring.
+func New(cfg Config) *Ring {
+	r := &Ring{cfg: cfg, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
+	for s := range r.counts {
+		r.counts[s].flared, r.counts[s].lost = map[string]int64{}, map[string]int64{}
+	}
+	return r
+}
+
+// Call is telemetry that is handed in at once.
+type Call struct {
+	Signal frame.Signal
+	Meta   map[string][]string // never modified afterwards
+	Key    string              // equal for equal Meta: frames of different keys never mix
+	Pieces []Piece
+	Now    time.Time
+}
+
+// Piece is one encoded export request.
+type Piece struct {
+	Raw   []byte // copied
+	Items int64
+}
+
+// Push takes all pieces of c or none of them. Once it returned nil they count
+// as accepted. The frames it returns are full: the caller hands each to Seal.
+// Begun is true if a frame was opened that is not full.
+func (r *Ring) Push(c Call) (full []*Frame, begun bool, err error) {
+	need := int64(0)
+	for _, p := range c.Pieces {
+		need += pagesFor(sealedBound(int64(len(p.Raw)))) + 1 // it may straddle one page more when joined
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed[c.Signal] {
+		return nil, false, ErrClosed
+	}
+	if err := r.makeRoom(need); err != nil {
+		return nil, false, err
+	}
+	before := r.order
+	for _, p := range c.Pieces {
+		full = r.add(full, &c, p)
+	}
+	f := r.openBy[openKey{c.Signal, c.Key}]
+	return full, f != nil && f.order > before, nil
+}
+
+// add appends p to the open frame of c, and what became full to the list.
+func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
+	key := openKey{c.Signal, c.Key}
+	f := r.openBy[key]
+	size := int64(len(p.Raw))
+	if f != nil && (!r.joins(c.Signal) || f.raw+size > r.cfg.MaxFrame) {
+		full = append(full, r.takeOpen(f))
+		f = nil
+	}
+	if f == nil {
+		r.order++
+		f = &Frame{signal: c.Signal, meta: c.Meta, key: c.Key, order: r.order, body: &extent{refs: 1}}
+		f.span.from = c.Now
+		r.openBy[key] = f
+		r.enter(f, open)
+	}
+	f.span.to = c.Now
+	f.span.items += p.Items
+	f.raw += size
+	if more := pagesFor(sealedBound(f.raw)) - int64(len(f.body.pages)); more > 0 {
+		f.body.pages = append(f.body.pages, r.pool.take(more)...)
+	}
+	if err := f.body.append(p.Raw); err != nil {
+		panic(err) // the pages were taken above
+	}
+	r.counts[c.Signal].accepted += p.Items
+	r.counts[c.Signal].held += p.Items
+	if !r.joins(c.Signal) || f.raw >= r.cfg.MaxFrame {
+		full = append(full, r.takeOpen(f))
+	}
+	return full
+}
+
+// joins reports whether requests of s may be joined: the tables of two requests
+// of profiles would mix.
+func (r *Ring) joins(s frame.Signal) bool { return r.cfg.Join && s != frame.Profiles }
+
+func (r *Ring) takeOpen(f *Frame) *Frame {
+	delete(r.openBy, openKey{f.signal, f.key})
+	r.move(f, sealing)
+	return f
+}
+
+// Close ends the intake of s: every later Push is refused.
+func (r *Ring) Close(s frame.Signal) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed[s] = true
+}
+
+// TakeOpen takes the oldest open frame that was begun at or before the given
+// time, for the caller to hand to Seal; nil if there is none.
+func (r *Ring) TakeOpen(begun time.Time) *Frame {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.queues[open].first
+	if f == nil || f.span.from.After(begun) {
+		return nil
+	}
+	return r.takeOpen(f)
+}
+
+// Seal compresses a frame that was taken for it and gives it its identity. The
+// lock is not held while compress runs. A frame that cannot be compressed is
+// lost as corrupt. It reports whether the frame is in the ring afterwards.
+func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bool {
+	raw := make([]byte, 0, f.raw)
+	buf := sliceWriter{raw}
+	_, _ = f.body.WriteTo(&buf) // a sliceWriter never fails
+	// Nobody else reads or writes a body that is being sealed: its own pages,
+	// which were counted for the worst case, take what is stored.
+	f.body.size = 0
+	err := compress(writer{f.body}, buf.b)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.try.leased {
+		r.leasedRaw--
+	}
+	spare := f.body.pages[pagesFor(f.body.size):]
+	r.pool.give(spare)
+	f.body.pages = append([]*page(nil), f.body.pages[:pagesFor(f.body.size)]...)
+	switch {
+	case err != nil:
+		r.lose(f, "corrupt")
+		return false
+	case r.ended:
+		r.lose(f, "shutdown")
+		return false
+	}
+	f.id = frame.NewBatchID()
+	r.counts[f.signal].seq++
+	f.seq = r.counts[f.signal].seq
+	if f.try.leased {
+		r.move(f, sending)
+	} else {
+		r.move(f, held)
+	}
+	return true
+}
+
+type sliceWriter struct{ b []byte }
+
+func (s *sliceWriter) Write(b []byte) (int, error) {
+	s.b = append(s.b, b...)
+	return len(b), nil
+}
+
+// makeRoom makes sure that frames may take need pages more, if it must by
+// dropping: parked frames first, then the oldest held ones. Frames that
+// somebody still reads would free nothing and stay.
+func (r *Ring) makeRoom(need int64) error {
+	if need*PageSize > r.cfg.Usable() {
+		return ErrTooLarge
+	}
+	for _, s := range []state{parked, held} {
+		if s == held && !r.cfg.DropOldest {
+			break
+		}
+		for f := r.queues[s].first; f != nil && !r.fits(need); {
+			next := f.node.next
+			if f.body.refs == 1 {
+				r.drop(f)
+			}
+			f = next
+		}
+	}
+	if !r.fits(need) {
+		return ErrFull
+	}
+	return nil
+}
+
+// fits reports whether frames may take need pages more.
+func (r *Ring) fits(need int64) bool {
+	blobs := max(r.blobs.reserved, pagesFor(r.cfg.SetAside))
+	return r.framePages()+need+blobs <= r.cfg.Capacity/PageSize
+}
+
+// framePages returns the pages of frames, those included that left and are
+// still read.
+func (r *Ring) framePages() int64 { return r.pool.out - r.blobs.written }
+
+func (r *Ring) drop(f *Frame) {
+	if f.state == parked {
+		r.news.ParkedDropped[f.signal] += f.span.items
+		r.leave(f, Rejected)
+		return
+	}
+	r.lose(f, r.dropped)
+}
+
+// enter puts a new frame into a state, move takes it to another one.
+func (r *Ring) enter(f *Frame, s state) {
+	f.state = s
+	r.queues[s].insert(f)
+}
+
+func (r *Ring) move(f *Frame, s state) {
+	r.queues[f.state].remove(f)
+	r.enter(f, s)
+}
+
+// leave takes f out of the ring.
+func (r *Ring) leave(f *Frame, fate Fate) {
+	r.queues[f.state].remove(f)
+	f.state = out
+	r.decide(f, fate)
+	r.release(f.body)
+}
+
+// decide makes the fate of f known, once.
+func (r *Ring) decide(f *Frame, fate Fate) {
+	if f.fate != Pending {
+		return
+	}
+	f.fate = fate
+	if f.done != nil {
+		close(f.done)
+	}
+}
+
+// lose counts the items of f as lost and takes it out.
+func (r *Ring) lose(f *Frame, reason string) {
+	c := &r.counts[f.signal]
+	c.held -= f.span.items
+	c.lost[reason] += f.span.items
+	c.lostReason = reason
+	r.news.lose(f.signal, reason, f.span.items)
+	r.leave(f, Lost)
+}
+
+func (r *Ring) release(e *extent) {
+	if e.refs--; e.refs == 0 {
+		r.pool.give(e.pages)
+		e.pages = nil
+	}
+}

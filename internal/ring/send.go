@@ -1,0 +1,336 @@
+package ring
+
+import (
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Wish is what a free sender may be given.
+type Wish struct {
+	Now time.Time
+	// Begun is the latest begin of an open frame that is due to be sealed.
+	Begun time.Time
+	// Spread is 0 while the gateway takes data. Otherwise so many frames take
+	// turns in trying: neither does one bad frame stand for the whole path, nor
+	// is every frame of the ring tried once.
+	Spread int
+}
+
+// Lease gives a frame to a sender, nil if none is waiting. If first is true the
+// frame was never leased before: the caller starts a goroutine for it, which
+// lives until Done. If the frame is still open it is sealing now, and Seal must
+// be called before Begin.
+func (r *Ring) Lease(w Wish) (f *Frame, first bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	due := r.queues[open].first
+	if due != nil && due.span.from.After(w.Begun) {
+		due = nil
+	}
+	if f = r.pick(w); f == nil || due != nil && r.cfg.NewestFirst && w.Spread == 0 {
+		if due == nil {
+			return nil, false
+		}
+		f = r.takeOpen(due)
+		f.try.leased = true
+		r.leasedRaw++
+	} else {
+		r.move(f, sending)
+	}
+	first = f.done == nil
+	if first {
+		f.done, f.turn = make(chan struct{}), make(chan struct{}, 1)
+	}
+	return f, first
+}
+
+// pick returns the held frame that is sent next.
+func (r *Ring) pick(w Wish) *Frame {
+	if w.Spread > 0 {
+		return r.pickProbe(w.Spread)
+	}
+	var last *Frame
+	for f := r.start(); f != nil; f = r.after(f) {
+		if f.try.busy {
+			continue
+		}
+		if !f.try.back {
+			return f
+		}
+		if last == nil {
+			last = f
+		}
+	}
+	return last
+}
+
+// pickProbe returns a frame that was not tried while fewer than spread were,
+// and then the one whose latest attempt is longest ago.
+func (r *Ring) pickProbe(spread int) *Frame {
+	var fresh, oldest *Frame
+	tried := 0
+	for f := r.start(); f != nil; f = r.after(f) {
+		switch {
+		case f.try.busy:
+		case f.done == nil && fresh == nil:
+			fresh = f
+		case f.done != nil:
+			tried++
+			if oldest == nil || f.try.last.Before(oldest.try.last) {
+				oldest = f
+			}
+		}
+	}
+	if fresh != nil && tried < spread || oldest == nil {
+		return fresh
+	}
+	return oldest
+}
+
+// start and after walk over the held frames in the order of sending.
+func (r *Ring) start() *Frame {
+	if r.cfg.NewestFirst {
+		return r.queues[held].last
+	}
+	return r.queues[held].first
+}
+
+func (r *Ring) after(f *Frame) *Frame {
+	if r.cfg.NewestFirst {
+		return f.node.prev
+	}
+	return f.node.next
+}
+
+// Begin begins an attempt to send a leased frame; cancel ends it when a flare
+// takes the frame. The body may be read until release is called, which must
+// happen exactly once, and until the attempt ends. If ok is false there is nothing to send: the frame was
+// taken by a flare or its fate is known. Every Begin that was ok is followed by
+// one of Ack, Nack, Return, Park, Divide and Corrupt.
+func (r *Ring) Begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func(), ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state != sending {
+		return frame.Frame{}, nil, false
+	}
+	t := &f.try
+	if t.count == 0 {
+		t.firstAcks, t.lastAcks = r.counts[f.signal].acks, r.acks
+	}
+	t.count++
+	t.last, t.busy, t.cancel = now, true, cancel
+	f.body.refs += 2 // until the attempt ends, and until release
+	return r.value(f, t.count), r.releaser(f.body), true
+}
+
+func (r *Ring) releaser(e *extent) func() {
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.release(e)
+	}
+}
+
+// value returns f as it travels, as the given attempt.
+func (r *Ring) value(f *Frame, attempt int64) frame.Frame {
+	c := &r.counts[f.signal]
+	v := frame.Frame{
+		Signal: f.signal, BatchID: f.id, Meta: f.meta, RawSize: f.raw, Stored: f.body,
+		Header: frame.Header{
+			Agent: r.cfg.Agent, Boot: r.cfg.Boot, Seq: f.seq,
+			From: f.span.from.UnixMilli(), To: f.span.to.UnixMilli(),
+			Items: f.span.items, Attempt: attempt, Rejected: c.rejected,
+		},
+	}
+	for _, n := range c.lost {
+		v.Header.Lost += n
+	}
+	if v.Header.Lost > 0 {
+		v.Header.LostReason = c.lostReason
+	}
+	return v
+}
+
+// end ends the attempt that is running.
+func (r *Ring) end(f *Frame) {
+	f.try.busy, f.try.cancel = false, nil
+	r.release(f.body)
+}
+
+// Ack ends an attempt: the gateway has the frame, but for rejected items. The
+// first way out of the ring wins: an ack for a frame that left is a late one.
+func (r *Ring) Ack(f *Frame, rejected int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(f)
+	c := &r.counts[f.signal]
+	c.acks++
+	r.acks++
+	rejected = max(0, min(rejected, f.span.items))
+	switch f.state {
+	case held, sending:
+		r.deliver(f, rejected)
+	case flaring:
+		f.try.acked, f.try.rejected = true, rejected
+	case out:
+		if f.fate != Delivered {
+			c.lateAcks += f.span.items
+		}
+	}
+}
+
+func (r *Ring) deliver(f *Frame, rejected int64) {
+	c := &r.counts[f.signal]
+	c.held -= f.span.items
+	c.delivered += f.span.items - rejected
+	c.rejected += rejected
+	r.leave(f, Delivered)
+}
+
+// Failure is what a failed attempt says about a frame.
+type Failure struct {
+	Failures    int  // attempts that failed while other frames were acked
+	OthersAcked bool // another frame of the signal was acked since this one's first attempt
+}
+
+// Nack ends an attempt that failed: the frame is held again.
+func (r *Ring) Nack(f *Frame) Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	fail := r.fail(f)
+	if f.state == sending {
+		r.move(f, held)
+	}
+	return fail
+}
+
+// Return ends an attempt that was cancelled: nothing was learned, and the frame
+// is held again.
+func (r *Ring) Return(f *Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(f)
+	if f.state == sending {
+		r.move(f, held)
+	}
+}
+
+// Judge says what Nack would say, without ending the attempt.
+func (r *Ring) Judge(f *Frame) Failure {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	t := &f.try
+	fail := Failure{t.failures, r.counts[f.signal].acks > t.firstAcks}
+	if r.acks > t.lastAcks {
+		fail.Failures++
+	}
+	return fail
+}
+
+func (r *Ring) fail(f *Frame) Failure {
+	r.end(f)
+	t := &f.try
+	if r.acks > t.lastAcks {
+		t.failures++
+		t.lastAcks = r.acks
+	}
+	t.back = t.failures >= backAfter
+	return Failure{t.failures, r.counts[f.signal].acks > t.firstAcks}
+}
+
+// backAfter is how often a frame may fail while others are acked before all
+// others go first.
+const backAfter = 3
+
+// Park ends an attempt: the frame is proven bad and counts as rejected. Its
+// bytes stay for a flare of their own.
+func (r *Ring) Park(f *Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(f)
+	if f.state != sending {
+		return
+	}
+	c := &r.counts[f.signal]
+	c.held -= f.span.items
+	c.rejected += f.span.items
+	r.move(f, parked)
+	r.decide(f, Rejected)
+}
+
+// Corrupt ends an attempt: the stored bytes are damaged, the frame is lost.
+func (r *Ring) Corrupt(f *Frame) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.end(f)
+	if f.state == sending {
+		r.lose(f, "corrupt")
+	}
+}
+
+// Half is one half of a frame that is split, already compressed.
+type Half struct {
+	Stored []byte // copied
+	Raw    int64  // bytes before compression
+	Items  int64  // ignored for the right half: it gets the rest
+}
+
+// Divide ends an attempt: the halves take the place of the frame in one step.
+// Room for them is made as for new data; without room, or if the frame cannot
+// be divided any more, the frame is held again and Divide returns false.
+func (r *Ring) Divide(f *Frame, left, right Half) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if f.state != sending {
+		r.end(f)
+		return true // a flare has it, or it is gone
+	}
+	l, rt, ok := f.id.Halves()
+	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored)))
+	if !ok || r.makeRoom(need) != nil {
+		r.fail(f)
+		r.move(f, held)
+		return false
+	}
+	r.end(f)
+	left.Items = min(left.Items, f.span.items)
+	right.Items = f.span.items - left.Items
+	r.addHalf(f, l, left)
+	r.addHalf(f, rt, right)
+	r.leave(f, Split)
+	return true
+}
+
+func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
+	f := &Frame{
+		signal: parent.signal, meta: parent.meta, key: parent.key, order: parent.order,
+		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: &extent{refs: 1},
+	}
+	f.span.items = h.Items
+	f.body.pages = r.pool.take(pagesFor(int64(len(h.Stored))))
+	if err := f.body.append(h.Stored); err != nil {
+		panic(err) // the pages were taken above
+	}
+	r.enter(f, held)
+}
+
+// LoseAll ends the ring: every frame that is in it is lost for the reason, and
+// so are those that are being sealed, once they are. Parked frames are dropped.
+func (r *Ring) LoseAll(reason string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	for s := range r.closed {
+		r.closed[s] = true
+	}
+	clear(r.openBy)
+	for _, s := range []state{open, held, sending} {
+		for f := r.queues[s].first; f != nil; f = r.queues[s].first {
+			r.lose(f, reason)
+		}
+	}
+	for f := r.queues[parked].first; f != nil; f = r.queues[parked].first {
+		r.drop(f)
+	}
+}
