@@ -1,8 +1,11 @@
 package flare
 
 import (
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -34,4 +37,18 @@ func certify(t testing.TB, ca ssh.Signer, principal string, change func(*ssh.Cer
 	certified, err := ssh.NewCertSigner(cert, signer)
 	require.NoError(t, err)
 	return certified
+}
+
+// otherSigners returns signers of kinds that may not sign flares.
+func otherSigners(t testing.TB) (rsaSigner, ecdsaSigner ssh.Signer) {
+	t.Helper()
+	r, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	rsaSigner, err = ssh.NewSignerFromKey(r)
+	require.NoError(t, err)
+	e, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	ecdsaSigner, err = ssh.NewSignerFromKey(e)
+	require.NoError(t, err)
+	return rsaSigner, ecdsaSigner
 }
