@@ -6,17 +6,23 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"encoding/pem"
 	"testing"
 
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
 )
 
-func freshSigner(t testing.TB) ssh.Signer {
+func newEd25519(t testing.TB) ed25519.PrivateKey {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	require.NoError(t, err)
-	signer, err := ssh.NewSignerFromKey(key)
+	return key
+}
+
+func freshSigner(t testing.TB) ssh.Signer {
+	t.Helper()
+	signer, err := ssh.NewSignerFromKey(newEd25519(t))
 	require.NoError(t, err)
 	return signer
 }
@@ -51,4 +57,14 @@ func otherSigners(t testing.TB) (rsaSigner, ecdsaSigner ssh.Signer) {
 	ecdsaSigner, err = ssh.NewSignerFromKey(e)
 	require.NoError(t, err)
 	return rsaSigner, ecdsaSigner
+}
+
+// marshalRSA returns a new RSA key as an OpenSSH private key file.
+func marshalRSA(t testing.TB) []byte {
+	t.Helper()
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	require.NoError(t, err)
+	block, err := ssh.MarshalPrivateKey(key, "")
+	require.NoError(t, err)
+	return pem.EncodeToMemory(block)
 }
