@@ -65,31 +65,44 @@ func (c *Client) Refresh(ctx context.Context) error {
 	return errors.Join(c.http.check(), c.creds.refresh(ctx))
 }
 
-// Probe refreshes, and proves name, route, TLS, clock and key with one signed
-// LIST of the prefix that must be refused. It returns nil if the store answered
-// AccessDenied, ErrCanRead if it answered with a listing, else what is wrong.
-// S3 answers AccessDenied for a bucket of somebody else, too.
+// Unproven reports whether the newest credentials have not passed Probe: at
+// first, after a change of credentials_file, after a renewal. Until they pass,
+// older ones that did stay in use, as long as the store takes them.
+func (c *Client) Unproven() bool { return c.creds.unproven() }
+
+// Probe refreshes, and proves name, route, TLS, clock and the newest key with
+// one signed LIST of the prefix that must be refused. It returns nil if the store
+// answered AccessDenied, ErrCanRead if it answered with a listing, else what is
+// wrong. S3 answers AccessDenied for a bucket of somebody else, too.
 func (c *Client) Probe(ctx context.Context) error {
 	if err := c.Refresh(ctx); err != nil {
 		return err
 	}
 	err := c.probe(ctx)
-	if codeOf(err) == "RequestTimeTooSkewed" {
+	if codeOf(err) == codeSkewed {
 		err = c.probe(ctx) // that answer told the time
-	}
-	switch {
-	case err == nil:
-		return ErrCanRead
-	case codeOf(err) == "AccessDenied":
-		return nil
 	}
 	return err
 }
 
 func (c *Client) probe(ctx context.Context) error {
-	_, err := c.list(ctx, c.cfg.Prefix, url.Values{"max-keys": {"1"}})
-	return err
+	r := listing(c.cfg.Prefix, url.Values{"max-keys": {"1"}})
+	r.probe = true
+	a, err := c.do(ctx, &r)
+	if err == nil {
+		_, err = a.page(&r, "")
+	}
+	if err != nil && codeOf(err) != "AccessDenied" {
+		return err
+	}
+	c.creds.prove(r.signed)
+	if err == nil {
+		return ErrCanRead
+	}
+	return nil
 }
+
+const codeSkewed = "RequestTimeTooSkewed"
 
 func codeOf(err error) string {
 	if e, ok := errors.AsType[*bucket.Error](err); ok {
@@ -173,17 +186,17 @@ func (c *Client) List(ctx context.Context, prefix, after string) (bucket.Page, e
 	if after != "" {
 		query.Set("start-after", after)
 	}
-	return c.list(ctx, prefix, query)
-}
-
-func (c *Client) list(ctx context.Context, prefix string, query url.Values) (bucket.Page, error) {
-	r := request{op: "list", key: prefix, method: http.MethodGet, query: query, sum: emptySum, limit: maxListing}
-	query.Set("list-type", "2")
-	query.Set("encoding-type", "url") // a foreign key need not be valid XML
-	query.Set("prefix", prefix)
+	r := listing(prefix, query)
 	a, err := c.do(ctx, &r)
 	if err != nil {
 		return bucket.Page{}, err
 	}
-	return a.page(&r, query.Get("start-after"))
+	return a.page(&r, after)
+}
+
+func listing(prefix string, query url.Values) request {
+	query.Set("list-type", "2")
+	query.Set("encoding-type", "url") // a foreign key need not be valid XML
+	query.Set("prefix", prefix)
+	return request{op: "list", key: prefix, method: http.MethodGet, query: query, sum: emptySum, limit: maxListing}
 }

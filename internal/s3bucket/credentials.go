@@ -13,17 +13,22 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// credentials are what requests are signed with. current never makes a call:
-// in an emergency the services that hand out sessions may be gone as well.
+// credentials are what requests are signed with. Choosing them never makes a
+// call: in an emergency the services that hand out sessions may be gone as well.
+//
+// New credentials do not replace proven ones before they are proven themselves
+// or the proven ones are refused: a wrong key in a file that was just written
+// must not take away a path that works.
 type credentials struct {
 	static  aws.Credentials
 	file    *file[aws.Credentials]  // nil: static
 	session aws.CredentialsProvider // nil: static or file are used as they are
 
 	mu sync.Mutex
-	// mu guards the following: the session in force.
-	now     aws.Credentials
-	renewal time.Time // half of its life is over
+	// mu guards the following.
+	latest  aws.Credentials // of session
+	renewal time.Time       // when half of its life is over
+	proven  aws.Credentials // passed Probe, not refused since
 }
 
 func newCredentials(cfg Config, rt http.RoundTripper) *credentials {
@@ -51,20 +56,55 @@ func (c *credentials) base() (aws.Credentials, error) {
 	return c.static, nil
 }
 
-// current returns the credentials in force, without network I/O.
+// current returns what to sign with: the proven credentials, else the newest.
 func (c *credentials) current() (aws.Credentials, error) {
+	c.mu.Lock()
+	proven := c.proven
+	c.mu.Unlock()
+	if proven.HasKeys() && !proven.Expired() {
+		return proven, nil
+	}
+	return c.newest()
+}
+
+// newest returns the credentials that files, configuration or the last refresh give.
+func (c *credentials) newest() (aws.Credentials, error) {
 	if c.session == nil {
 		return c.base()
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case !c.now.HasKeys():
+	case !c.latest.HasKeys():
 		return aws.Credentials{}, errors.New("no temporary credentials were obtained yet; check role_arn and imds")
-	case c.now.Expired():
-		return aws.Credentials{}, fmt.Errorf("the temporary credentials expired at %s and could not be renewed; check role_arn and imds", c.now.Expires.UTC().Format(time.RFC3339))
+	case c.latest.Expired():
+		return aws.Credentials{}, fmt.Errorf("the temporary credentials expired at %s and were not renewed; check role_arn and imds", c.latest.Expires.UTC().Format(time.RFC3339))
 	}
-	return c.now, nil
+	return c.latest, nil
+}
+
+// unproven reports whether the newest credentials still have to be proven.
+func (c *credentials) unproven() bool {
+	newest, err := c.newest()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return err != nil || newest != c.proven
+}
+
+// prove takes note that the store knows these credentials.
+func (c *credentials) prove(known aws.Credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.proven = known
+}
+
+// refused takes note that the store does not take these credentials.
+func (c *credentials) refused(used aws.Credentials) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.proven == used {
+		c.proven = aws.Credentials{}
+	}
 }
 
 // refresh reads the file again if it changed, and renews a session that has
@@ -79,7 +119,7 @@ func (c *credentials) refresh(ctx context.Context) error {
 		return nil
 	}
 	c.mu.Lock()
-	fresh := c.now.HasKeys() && time.Now().Before(c.renewal)
+	fresh := c.latest.HasKeys() && time.Now().Before(c.renewal)
 	c.mu.Unlock()
 	if fresh {
 		return nil
@@ -90,7 +130,7 @@ func (c *credentials) refresh(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.now, c.renewal = got, time.Now().Add(time.Until(got.Expires)/2)
+	c.latest, c.renewal = got, time.Now().Add(time.Until(got.Expires)/2)
 	return nil
 }
 

@@ -13,6 +13,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -34,6 +35,8 @@ type request struct {
 	body    frame.Body // nil: none
 	sum     [sha256.Size]byte
 	limit   int64 // of the bytes of a good answer
+	probe   bool  // sign with the newest credentials, proven or not
+	signed  aws.Credentials
 }
 
 // fail returns the error of a call that got no answer of the store's.
@@ -66,15 +69,24 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 		return nil, r.fail(kind, cmp.Or(context.Cause(ctx), err))
 	}
 	defer resp.Body.Close()
-	return c.read(r, resp)
+	a, err := c.read(r, resp)
+	if bucket.KindOf(err) == bucket.Denied && codeOf(err) != codeSkewed && !r.probe {
+		c.creds.refused(r.signed)
+	}
+	return a, err
 }
 
 // build returns the signed request, without its body.
 func (c *Client) build(ctx context.Context, r *request) (*http.Request, error) {
-	creds, err := c.creds.current()
+	choose := c.creds.current
+	if r.probe {
+		choose = c.creds.newest
+	}
+	creds, err := choose()
 	if err != nil {
 		return nil, err
 	}
+	r.signed = creds
 	key := cmp.Or(r.target, r.key)
 	if r.query != nil {
 		key = ""
