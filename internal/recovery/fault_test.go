@@ -168,6 +168,28 @@ func TestStoppedIsNotDead(t *testing.T) {
 	})
 }
 
+// A try marker that can not be removed does not make a living process look dead.
+func TestTryThatStays(t *testing.T) {
+	inWorld(t, func(w *world) {
+		f := w.logs("acme/host-17", 1, "kept")
+		w.flare("acme/host-17", f)
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer { return down() }
+		x := &wire{w: w, when: before, left: 1 << 30, match: func(_ int, op, key string) bool {
+			return op == "delete" && strings.HasPrefix(key, "lifeline/try/")
+		}}
+		w.set.Bucket = x
+		l := New(w.set)
+		w.resume(l, time.Hour)
+		require.Greater(t, len(w.gateway.requests), maxTries)
+		require.Greater(t, x.struck, maxTries)
+		require.Len(t, w.under("lifeline/try/"), 1)
+		x.match, w.gateway.answer = nil, nil
+		w.resume(l, 2*time.Minute)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Empty(t, w.under("lifeline/try/"))
+	})
+}
+
 // What a full bucket, a lost right or a legal hold does: the flare is stuck,
 // shown, and never forwarded again by this process.
 func TestStuck(t *testing.T) {

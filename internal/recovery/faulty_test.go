@@ -159,3 +159,16 @@ func (w *world) guard(s scene) {
 		}
 	}
 }
+
+// denied refuses to hand out one object.
+type denied struct {
+	*bucket.Fake
+	key string
+}
+
+func (d denied) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
+	if key == d.key {
+		return nil, bucket.Info{}, &bucket.Error{Op: "get", Key: key, Kind: bucket.Denied, Code: "AccessDenied", Err: errDead.Err}
+	}
+	return d.Fake.Get(ctx, key, limit)
+}
