@@ -1,0 +1,110 @@
+package lifelinereceiver
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"sync"
+	"time"
+)
+
+var errFull = errors.New("too many bytes in flight")
+
+// admission bounds the bytes of all requests in flight. Whoever waits holds
+// nothing, and is served in the order of arrival.
+type admission struct {
+	maxWait time.Duration
+
+	mu      sync.Mutex
+	free    int64     // mu guards the following
+	waiters list.List // of *waiter
+}
+
+type waiter struct {
+	n     int64
+	ready chan struct{} // closed when n bytes are the waiter's
+}
+
+func newAdmission(cfg AdmissionConfig) *admission {
+	return &admission{maxWait: cfg.MaxWait, free: int64(cfg.MaxInflight)}
+}
+
+// acquire reserves n bytes. It waits at most maxWait and no longer than ctx.
+func (a *admission) acquire(ctx context.Context, n int64) (*reservation, error) {
+	a.mu.Lock()
+	if a.waiters.Len() == 0 && a.free >= n {
+		a.free -= n
+		a.mu.Unlock()
+		return &reservation{admission: a, held: n}, nil
+	}
+	w := &waiter{n: n, ready: make(chan struct{})}
+	place := a.waiters.PushBack(w)
+	a.mu.Unlock()
+
+	timer := time.NewTimer(a.maxWait)
+	defer timer.Stop()
+	select {
+	case <-w.ready:
+		return &reservation{admission: a, held: n}, nil
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	select {
+	case <-w.ready: // it came at the last moment
+		return &reservation{admission: a, held: n}, nil
+	default:
+	}
+	a.waiters.Remove(place)
+	a.wake() // whoever is behind may need less
+	return nil, errFull
+}
+
+// put gives n bytes back.
+func (a *admission) put(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.free += n
+	a.wake()
+}
+
+// wake serves waiters from the front as long as there is room. The caller holds mu.
+func (a *admission) wake() {
+	for front := a.waiters.Front(); front != nil; front = a.waiters.Front() {
+		w := front.Value.(*waiter)
+		if w.n > a.free {
+			return
+		}
+		a.free -= w.n
+		a.waiters.Remove(front)
+		close(w.ready)
+	}
+}
+
+// reservation is the bytes that one request holds. One goroutine at a time uses it.
+type reservation struct {
+	admission *admission
+	held      int64
+}
+
+// resize makes the reservation n bytes. Shrinking always works; growing never
+// waits, because a request that waits while it holds can wait for itself.
+func (r *reservation) resize(n int64) bool {
+	if n <= r.held {
+		r.admission.put(r.held - n)
+		r.held = n
+		return true
+	}
+	r.admission.mu.Lock()
+	defer r.admission.mu.Unlock()
+	if more := n - r.held; r.admission.free >= more {
+		r.admission.free -= more
+		r.held = n
+		return true
+	}
+	return false
+}
+
+// release gives everything back.
+func (r *reservation) release() { r.resize(0) }

@@ -1,0 +1,145 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/receiver"
+	"go.opentelemetry.io/collector/receiver/receiverhelper"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// gateway is the receiver of all signals of one configuration.
+type gateway struct {
+	// Set before Start, then read-only.
+	cfg       *Config
+	telemetry component.TelemetrySettings
+	log       *zap.Logger
+	sinks     [frame.NumSignals]sink // nil: no pipeline for the signal
+	viaHTTP   observer
+	viaGRPC   observer
+	admission *admission
+
+	// Owned by Start and Shutdown.
+	host       component.Host
+	httpServer *http.Server
+	grpcServer *grpc.Server
+	httpAddr   net.Addr
+	grpcAddr   net.Addr
+	serving    sync.WaitGroup // one per listener
+
+	waiting atomic.Int64 // gRPC streams whose body has not been read
+
+	mu      sync.Mutex
+	closed  bool           // mu guards it and the counter of writes going up
+	writes  sync.WaitGroup // one per request being written
+	readers sync.WaitGroup // one per gRPC body being read
+}
+
+func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
+	g := &gateway{
+		cfg:       cfg,
+		telemetry: set.TelemetrySettings,
+		log:       set.Logger,
+		admission: newAdmission(cfg.Admission),
+	}
+	for transport, o := range map[string]*observer{"http": &g.viaHTTP, "grpc": &g.viaGRPC} {
+		report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
+			ReceiverID: set.ID, Transport: transport, ReceiverCreateSettings: set,
+		})
+		if err != nil {
+			return nil, err
+		}
+		o.report = report
+	}
+	return g, nil
+}
+
+// Start implements component.Component.
+func (g *gateway) Start(ctx context.Context, host component.Host) error {
+	g.host = host
+	if g.cfg.TrustFlareHeaders {
+		g.log.Info("trust_flare_headers is on: this listener believes what senders say about agents and flares; " +
+			"it is for recovery, on loopback or behind mTLS")
+	}
+	err := g.startGRPC(ctx, host)
+	if err == nil {
+		err = g.startHTTP(ctx, host)
+	}
+	if err != nil {
+		return errors.Join(err, g.Shutdown(ctx))
+	}
+	return nil
+}
+
+// serve runs a listener until its server is stopped.
+func (g *gateway) serve(host component.Host, listen func() error, stopped error) {
+	g.serving.Go(func() {
+		if err := listen(); err != nil && !errors.Is(err, stopped) {
+			componentstatus.ReportStatus(host, componentstatus.NewFatalErrorEvent(err))
+		}
+	})
+}
+
+// goWrite runs write in a goroutine of its own, unless the gateway is closed.
+func (g *gateway) goWrite(write func()) bool { return g.run(&g.writes, write) }
+
+func (g *gateway) run(wg *sync.WaitGroup, f func()) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.closed {
+		return false
+	}
+	wg.Go(f)
+	return true
+}
+
+// Shutdown implements component.Component. It stops listening, refuses what has
+// not come far enough to be written, and waits for the rest at most ack_timeout,
+// and no longer than ctx. A write that Kafka still holds up then ends with the
+// exporter's shutdown.
+func (g *gateway) Shutdown(ctx context.Context) error {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.AckTimeout, errors.New("ack_timeout has passed"))
+	defer cancel()
+
+	done := make(chan struct{})
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		defer close(done)
+		if g.httpServer != nil {
+			_ = g.httpServer.Shutdown(ctx) // Close below ends what it leaves
+		}
+		if g.grpcServer != nil {
+			g.grpcServer.GracefulStop()
+		}
+		g.writes.Wait()
+	})
+	var err error
+	select {
+	case <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("requests were cut off: %w", context.Cause(ctx))
+	}
+	if g.httpServer != nil {
+		err = errors.Join(err, g.httpServer.Close())
+	}
+	if g.grpcServer != nil {
+		g.grpcServer.Stop()
+	}
+	g.serving.Wait()
+	g.readers.Wait()
+	return err
+}

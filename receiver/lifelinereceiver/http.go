@@ -1,0 +1,167 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"fmt"
+	"mime"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/confighttp"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+)
+
+const (
+	typeProto = "application/x-protobuf"
+	typeJSON  = "application/json"
+)
+
+func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
+	if !g.cfg.Protocols.HTTP.HasValue() {
+		return nil
+	}
+	cfg := *g.cfg.Protocols.HTTP.Get() // ToServer writes into it
+	cfg.CompressionAlgorithms = []string{}
+	mux := http.NewServeMux()
+	for i, sink := range g.sinks {
+		if s := frame.Signal(i); sink != nil {
+			mux.HandleFunc(s.HTTPPath(), func(w http.ResponseWriter, r *http.Request) { g.serveHTTP(w, r, s) })
+		}
+	}
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		writeRefusal(w, r, unsupported(http.StatusNotFound, "no such path: OTLP/HTTP is served under /v1/traces, /v1/metrics and /v1/logs"))
+	})
+	server, err := cfg.ToServer(ctx, host.GetExtensions(), g.telemetry, mux, confighttp.WithErrorHandler(refuseEarly))
+	if err != nil {
+		return fmt.Errorf("protocols::http: %w", err)
+	}
+	listener, err := cfg.ToListener(ctx)
+	if err != nil {
+		return fmt.Errorf("protocols::http::endpoint: %w", err)
+	}
+	g.httpServer, g.httpAddr = server, listener.Addr()
+	g.log.Info("Listening", zap.String("protocol", "http"), zap.Stringer("endpoint", listener.Addr()))
+	g.serve(host, func() error { return server.Serve(listener) }, http.ErrServerClosed)
+	return nil
+}
+
+// refuseEarly answers for what stands before the handler: authentication.
+func refuseEarly(w http.ResponseWriter, r *http.Request, message string, code int) {
+	refused := &refusal{code: codes.Internal, httpCode: code, message: message}
+	if code == http.StatusUnauthorized {
+		refused.code = codes.Unauthenticated
+	}
+	writeRefusal(w, r, refused)
+}
+
+func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Signal) {
+	arrived := time.Now()
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		writeRefusal(w, r, unsupported(http.StatusMethodNotAllowed, "only POST is served here"))
+		return
+	}
+	mediaType := contentType(r)
+	if mediaType != typeProto && mediaType != typeJSON {
+		writeRefusal(w, r, unsupported(http.StatusUnsupportedMediaType, "the Content-Type must be "+typeProto+" or "+typeJSON))
+		return
+	}
+	open, ok := decompressors[r.Header.Get("Content-Encoding")]
+	if !ok {
+		w.Header().Set("Accept-Encoding", "zstd, gzip, snappy, deflate, lz4")
+		writeRefusal(w, r, unsupported(http.StatusUnsupportedMediaType, "unsupported encoding: use zstd, gzip, snappy, deflate, lz4 or none"))
+		return
+	}
+	limit := g.cfg.maxHTTP()
+	reserve, ok := declared(r, limit)
+	if !ok {
+		writeRefusal(w, r, tooLarge("the request is"))
+		return
+	}
+	req := &request{
+		signal: s, format: "protobuf", observer: g.viaHTTP, arrived: arrived, certCN: peerCN(r.TLS),
+		header:   func(name string) []string { return r.Header.Values(name) },
+		reserve:  reserve,
+		deadline: func() (time.Time, bool) { return time.Time{}, false },
+	}
+	body := http.NewResponseController(w)
+	req.read = func(_ context.Context, held *reservation) ([]byte, error) {
+		// After the body the deadline must go: the server reads on, to see the client leave.
+		_ = body.SetReadDeadline(arrived.Add(g.bodyTimeout()))
+		defer func() { _ = body.SetReadDeadline(time.Time{}) }()
+		raw, err := readBody(r, open, held, limit)
+		if err != nil || mediaType == typeProto {
+			return raw, err
+		}
+		return otlpcodec.FromJSON(s, raw)
+	}
+	if mediaType == typeJSON {
+		req.format = "json"
+	}
+	j, refused := g.handle(r.Context(), req)
+	if refused != nil {
+		writeRefusal(w, r, refused)
+		return
+	}
+	answer, err := otlpcodec.Response(s, j.rejected, j.message, mediaType == typeJSON)
+	if err != nil {
+		writeRefusal(w, r, errWrite)
+		return
+	}
+	w.Header().Set("Content-Type", mediaType)
+	_, _ = w.Write(answer) // the client is gone, or it has its answer
+}
+
+// declared returns how many bytes a request says it needs, and false when it
+// says more than max.
+func declared(r *http.Request, max int64) (int64, bool) {
+	n := r.ContentLength
+	if size, err := strconv.ParseInt(r.Header.Get(frame.HeaderSize), 10, 64); err == nil && size > n {
+		n = size
+	}
+	if n < 0 {
+		n = step
+	}
+	return n + 1, n <= max // one byte more, to see the end of the body
+}
+
+func contentType(r *http.Request) string {
+	mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	if err != nil {
+		return ""
+	}
+	return mediaType
+}
+
+// writeRefusal answers as OTLP/HTTP asks: with a google.rpc.Status in the
+// encoding of the request. A caller that does not speak OTLP gets plain text.
+func writeRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
+	st, pause := refused.status()
+	if pause > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((pause+time.Second-1)/time.Second)))
+	}
+	answer, mediaType := []byte(refused.message+"\n"), contentType(r)
+	var err error
+	switch mediaType {
+	case typeProto:
+		answer, err = proto.Marshal(st.Proto())
+	case typeJSON:
+		answer, err = protojson.Marshal(st.Proto())
+	default:
+		mediaType = "text/plain; charset=utf-8"
+	}
+	if err != nil {
+		answer = nil // the status code alone says enough
+	}
+	w.Header().Set("Content-Type", mediaType)
+	w.WriteHeader(refused.httpCode)
+	_, _ = w.Write(answer)
+}

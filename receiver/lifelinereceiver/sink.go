@@ -1,0 +1,134 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/kafka/topic"
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+)
+
+// sink turns the bytes of a request into a job for its pipeline, or refuses
+// them. It does not touch the pipeline yet.
+type sink func(raw []byte, ownAgent bool) (*job, error)
+
+// job is a request that is good to be written.
+type job struct {
+	items    int64  // that will be written
+	rejected int64  // that will not, because no answer could make them fit
+	message  string // why
+	decoded  bool   // the pipeline sees telemetry, not bytes
+	// write returns when the pipeline is done with all of it. It is called once.
+	write func(ctx context.Context, info client.Info, md map[string][]string) error
+}
+
+// passthrough writes the bytes of a request as one log record, or as several
+// when they are too many for one Kafka record.
+func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink {
+	return func(raw []byte, ownAgent bool) (*job, error) {
+		if len(raw) == 0 {
+			return &job{write: func(context.Context, client.Info, map[string][]string) error { return nil }}, nil
+		}
+		items, err := otlpcodec.Count(s, raw)
+		if errors.Is(err, otlpcodec.ErrDeprecated) {
+			if raw, err = otlpcodec.Modernize(s, raw); err == nil {
+				items, err = otlpcodec.Count(s, raw)
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		limit := int64(cfg.MaxMessageBytes)
+		pieces, err := otlpcodec.SplitTo(s, otlpcodec.Piece{Raw: raw, Items: items}, limit)
+		if err != nil {
+			return nil, err
+		}
+		j := &job{}
+		fit := pieces[:0]
+		for _, p := range pieces {
+			switch {
+			case int64(len(p.Raw)) <= limit:
+				fit = append(fit, p)
+				j.items += p.Items
+			case ownAgent:
+				return nil, tooLarge(fmt.Sprintf("a single record of %d bytes is", len(p.Raw)))
+			default:
+				j.rejected += p.Items
+				j.message = fmt.Sprintf("single records of more than %s cannot be stored", bytesize.Size(limit))
+			}
+		}
+		j.write = func(ctx context.Context, info client.Info, md map[string][]string) error {
+			return writeParts(topic.WithTopic(ctx, cfg.topic(s)), next, fit, func(k int) client.Info {
+				info.Metadata = client.NewMetadata(withPart(md, k+1, len(fit)))
+				return info
+			})
+		}
+		return j, nil
+	}
+}
+
+// writeParts writes all parts at once and returns when the last one is done:
+// one after the other, a large request would wait for Kafka once per part.
+func writeParts(ctx context.Context, next consumer.Logs, parts []otlpcodec.Piece, info func(k int) client.Info) error {
+	errs := make([]error, len(parts))
+	var wg sync.WaitGroup
+	for k, part := range parts {
+		write := func() { errs[k] = next.ConsumeLogs(client.NewContext(ctx, info(k)), record(part.Raw)) }
+		if k == len(parts)-1 {
+			write()
+			break
+		}
+		wg.Go(write)
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// record is the one log record that the kafka exporter's raw encoding turns
+// into one Kafka record.
+func record(raw []byte) plog.Logs {
+	ld := plog.NewLogs()
+	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().
+		Body().SetEmptyBytes().FromRaw(raw)
+	return ld
+}
+
+// decode is the sink of an ordinary receiver.
+func decode[T any](parse func([]byte) (T, error), count func(T) int, consume func(context.Context, T) error) sink {
+	return func(raw []byte, _ bool) (*job, error) {
+		data, err := parse(raw)
+		if err != nil {
+			return nil, err
+		}
+		items := int64(count(data))
+		return &job{items: items, decoded: true, write: func(ctx context.Context, info client.Info, md map[string][]string) error {
+			if items == 0 {
+				return nil
+			}
+			info.Metadata = client.NewMetadata(md)
+			return consume(client.NewContext(ctx, info), data)
+		}}, nil
+	}
+}
+
+func decodeTraces(next consumer.Traces) sink {
+	return decode(otlpcodec.DecodeTraces, ptrace.Traces.SpanCount, next.ConsumeTraces)
+}
+
+func decodeMetrics(next consumer.Metrics) sink {
+	return decode(otlpcodec.DecodeMetrics, pmetric.Metrics.DataPointCount, next.ConsumeMetrics)
+}
+
+func decodeLogs(next consumer.Logs) sink {
+	return decode(otlpcodec.DecodeLogs, plog.Logs.LogRecordCount, next.ConsumeLogs)
+}
