@@ -88,11 +88,11 @@ func (c *Client) refusal(r *request, resp *http.Response, body []byte, date time
 		return e
 	}
 	e.Kind, e.Code = kindOf(resp.StatusCode, n.Code), n.Code
-	message := n.Message[:min(len(n.Message), maxMessage)]
+	message := fmt.Sprintf("%.*q", maxMessage, n.Message)
 	if region := resp.Header.Get("X-Amz-Bucket-Region"); region != "" && region != c.cfg.region() {
 		message += fmt.Sprintf(" (region: the bucket is in %q)", region)
 	}
-	e.Err = fmt.Errorf("status %d: %q", resp.StatusCode, message)
+	e.Err = fmt.Errorf("status %d: %s", resp.StatusCode, message)
 	return e
 }
 

@@ -20,7 +20,9 @@ func TestValidate(t *testing.T) {
 		{"a file", func(*Config) {}, ""},
 		{"a file and its profile", func(c *Config) { c.Profile = "flares" }, ""},
 		{"a key pair", func(c *Config) { c.CredentialsFile, c.AccessKeyID, c.SecretAccessKey = "", "a", "b" }, ""},
-		{"a session", func(c *Config) { c.CredentialsFile, c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "a", "b", "c" }, ""},
+		{"a session", func(c *Config) {
+			c.CredentialsFile, c.AccessKeyID, c.SecretAccessKey, c.SessionToken = "", "a", "b", "c"
+		}, ""},
 		{"imds", func(c *Config) { c.CredentialsFile, c.IMDS = "", true }, ""},
 		{"a role by a file", func(c *Config) { c.RoleARN = "arn:aws:iam::123456789012:role/x" }, ""},
 		{"an endpoint needs no region", func(c *Config) { c.Region, c.Endpoint = "", "http://127.0.0.1:9000" }, ""},
