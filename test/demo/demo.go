@@ -23,6 +23,8 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/s3"
+	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
 //go:embed oracle.yaml
@@ -56,9 +58,10 @@ var ErrLedger = errors.New("the ledger does not balance")
 
 // script is one run.
 type script struct {
-	*world
+	*stack.Stack
 	*screen
 	*watch
+	times  Times
 	feed   *feed
 	ledger audit.Ledger
 }
@@ -76,26 +79,46 @@ func Run(ctx context.Context, o Options) (err error) {
 		}
 		*path = abs // S3 runs in another working directory
 	}
-	s := &script{screen: newScreen(o.Out)}
-	s.eventf("starting Kafka and S3 in this process; making keys")
-	s.world, err = newWorld(ctx, o)
+	s := &script{screen: newScreen(o.Out), times: o.Times}
+	dir, err := os.MkdirTemp("", "lifeline-demo-")
+	if err != nil {
+		return fmt.Errorf("make a directory for the demo: %w", err)
+	}
 	defer func() {
-		failed := err != nil && ctx.Err() == nil
-		if failed {
-			s.eventf("failed; state and logs are kept in %s", s.dir)
+		if o.Keep || err != nil && ctx.Err() == nil {
+			s.eventf("state and logs are kept in %s", dir)
+			return
 		}
-		err = errors.Join(err, s.world.close(failed || o.Keep))
+		err = errors.Join(err, os.RemoveAll(dir))
 	}()
+	s.eventf("starting Kafka and S3 in this process; making keys")
+	s.Stack, err = stack.New(ctx, stack.Options{Otelcol: o.Otelcol, Lifeline: o.Lifeline, Configs: o.Configs, Dir: dir})
+	defer func() { err = errors.Join(err, s.Close()) }()
 	if err != nil {
 		return err
 	}
-	return s.play(ctx)
+	if err := s.adjust(); err != nil {
+		return err
+	}
+	if err := s.play(ctx); err != nil || !o.Keep {
+		return err
+	}
+	return s.keep(ctx)
+}
+
+// adjust sets the demo's times and puts the oracle beside the lifeline exporter.
+func (s *script) adjust() error {
+	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL="+s.times.Poll.String())
+	s.Agent.Env = append(s.Agent.Env, "DEMO_ORACLE="+s.Path("oracle"),
+		"LIFELINE_MAX_AGE="+s.times.MaxAge.String(), "LIFELINE_SHUTDOWN_TIMEOUT="+s.times.Shutdown.String())
+	s.Agent.Configs = append(s.Agent.Configs, s.Path("oracle.yaml"))
+	return os.WriteFile(s.Path("oracle.yaml"), oracleConfig, 0o600)
 }
 
 // play runs the script's scenes one after the other.
 func (s *script) play(ctx context.Context) error {
 	var err error
-	if s.watch, err = newWatch(s.world, s.screen); err != nil {
+	if s.watch, err = newWatch(s.Stack, s.screen); err != nil {
 		return err
 	}
 	defer s.watch.close()
@@ -106,60 +129,57 @@ func (s *script) play(ctx context.Context) error {
 			return err
 		}
 	}
-	if s.opts.Keep {
-		return s.keep(ctx)
-	}
 	return nil
 }
 
 // steady starts everything and lets it run for a while.
 func (s *script) steady(ctx context.Context) error {
-	for _, r := range []*role{s.gateway, s.recovery, s.agent} {
-		if err := s.start(ctx, r); err != nil {
+	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {
+		if err := r.Start(ctx); err != nil {
 			return err
 		}
-		s.eventf("%s is up (pid %d)", r.name, r.p.PID())
+		s.eventf("%s is up (pid %d)", r.Name, r.P.PID())
 	}
-	if err := s.until(ctx, startTime, "the agent can flare", func(st *state) bool { return st.ready }); err != nil {
+	if err := s.until(ctx, stack.StartTime, "the agent can flare", func(st *state) bool { return st.ready }); err != nil {
 		return err
 	}
 	s.eventf("agent: flares are ready: keys parsed, self-test passed, the bucket refuses to be listed")
 	var err error
-	if s.feed, err = startFeed(ctx, s.addr.agentHTTP, s.path("app.log")); err != nil {
+	if s.feed, err = startFeed(ctx, s.Addr.AgentHTTP, s.Path("app.log")); err != nil {
 		return err
 	}
-	s.eventf("input: this host's metrics every second, a growing log file, %d spans a second over OTLP", spansPerSecond)
-	if err := s.hold(ctx, s.opts.Times.Steady); err != nil {
+	s.eventf("input: this host's metrics every second, a growing log file, %d spans a second over OTLP", stack.SpansPerRequest)
+	if err := s.hold(ctx, s.times.Steady); err != nil {
 		return err
 	}
-	return s.until(ctx, startTime, "telemetry is in Kafka", func(st *state) bool { return st.items > 0 })
+	return s.until(ctx, stack.StartTime, "telemetry is in Kafka", func(st *state) bool { return st.items > 0 })
 }
 
 // loseGateway kills the gateway and waits for what the agent does about it.
 func (s *script) loseGateway(ctx context.Context) error {
-	s.gateway.p.Kill()
-	s.eventf("gateway killed (SIGKILL); the agent holds its data and keeps trying, up to max_age %s", s.opts.Times.MaxAge)
-	old := s.opts.Times.MaxAge / 2
-	if err := s.until(ctx, s.opts.Times.MaxAge, "data gets old", func(st *state) bool { return st.oldest > old }); err != nil {
+	s.Gateway.Kill()
+	s.eventf("gateway killed (SIGKILL); the agent holds its data and keeps trying, up to max_age %s", s.times.MaxAge)
+	old := s.times.MaxAge / 2
+	if err := s.until(ctx, s.times.MaxAge, "data gets old", func(st *state) bool { return st.oldest > old }); err != nil {
 		return err
 	}
 	s.eventf("the oldest data in the ring is %.1f s old: about to expire", s.now.oldest.Seconds())
-	err := s.until(ctx, s.opts.Times.MaxAge+startTime, "a flare is in the bucket", func(*state) bool { return s.reasons[flare.Expired] > 0 })
+	err := s.until(ctx, s.times.MaxAge+stack.StartTime, "a flare is in the bucket", func(*state) bool { return s.reasons[flare.Expired] > 0 })
 	if err != nil {
 		return err
 	}
 	if err := s.refused(ctx); err != nil {
 		return err
 	}
-	return s.hold(ctx, s.opts.Times.Steady/2)
+	return s.hold(ctx, s.times.Steady/2)
 }
 
 // gatewayBack starts the gateway again and waits until all is as before.
 func (s *script) gatewayBack(ctx context.Context) error {
-	if err := s.start(ctx, s.gateway); err != nil {
+	if err := s.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	s.eventf("gateway is back (pid %d); the agent sends what it holds, recovery what it finds", s.gateway.p.PID())
+	s.eventf("gateway is back (pid %d); the agent sends what it holds, recovery what it finds", s.Gateway.P.PID())
 	err := s.until(ctx, time.Minute, "the bucket is empty and the ring holds fresh data only", func(st *state) bool {
 		return st.known && st.flares == 0 && st.oldest < 3*time.Second
 	})
@@ -167,13 +187,13 @@ func (s *script) gatewayBack(ctx context.Context) error {
 		return err
 	}
 	s.eventf("drained: the bucket is empty, the ring holds fresh data only")
-	return s.hold(ctx, s.opts.Times.Steady)
+	return s.hold(ctx, s.times.Steady)
 }
 
 // stopAgent stops the agent when the gateway is down again: it must put all it
 // holds into the bucket before it exits.
 func (s *script) stopAgent(ctx context.Context) error {
-	s.gateway.p.Kill()
+	s.Gateway.Kill()
 	s.eventf("gateway killed again (SIGKILL)")
 	if err := s.hold(ctx, 2*time.Second); err != nil {
 		return err
@@ -188,23 +208,22 @@ func (s *script) stopAgent(ctx context.Context) error {
 		}
 	}
 	s.eventf("agent stopped (SIGTERM), its ring holds %d items", s.now.held)
-	ctx2, cancel := context.WithTimeout(ctx, s.opts.Times.Shutdown+startTime)
+	ctx2, cancel := context.WithTimeout(ctx, s.times.Shutdown+stack.StartTime)
 	defer cancel()
 	begin := time.Now()
-	if err := s.agent.p.Stop(ctx2); err != nil {
+	if err := s.Agent.Stop(ctx2); err != nil {
 		return err
 	}
-	s.agent.p = nil
 	s.eventf("agent is gone after %.1f s", time.Since(begin).Seconds())
-	return s.until(ctx, startTime, "the shutdown's flare is in the bucket", func(*state) bool { return s.reasons[flare.Shutdown] > 0 })
+	return s.until(ctx, stack.StartTime, "the shutdown's flare is in the bucket", func(*state) bool { return s.reasons[flare.Shutdown] > 0 })
 }
 
 // lastRecovery starts the gateway again, with no agent left to send anything.
 func (s *script) lastRecovery(ctx context.Context) error {
-	if err := s.start(ctx, s.gateway); err != nil {
+	if err := s.Gateway.Start(ctx); err != nil {
 		return err
 	}
-	s.eventf("gateway is back (pid %d); only recovery has something to send", s.gateway.p.PID())
+	s.eventf("gateway is back (pid %d); only recovery has something to send", s.Gateway.P.PID())
 	err := s.until(ctx, time.Minute, "the bucket is empty", func(st *state) bool { return st.known && st.flares == 0 })
 	if err != nil {
 		return err
@@ -217,11 +236,11 @@ func (s *script) lastRecovery(ctx context.Context) error {
 func (s *script) judge(ctx context.Context) error {
 	s.eventf("reading Kafka from the first offset to the last, comparing record by record")
 	for _, signal := range []frame.Signal{frame.Metrics, frame.Logs} {
-		if err := acceptFile(&s.ledger, signal, s.path("oracle", signal.String()+".binpb")); err != nil {
+		if err := acceptFile(&s.ledger, signal, s.Path("oracle", signal.String()+".binpb")); err != nil {
 			return err
 		}
 	}
-	records, err := s.kafka.Read(ctx)
+	records, err := s.Kafka.Read(ctx)
 	if err != nil {
 		return err
 	}
@@ -245,16 +264,25 @@ func (s *script) judge(ctx context.Context) error {
 
 // keep starts the agent and the feed again and leaves everything running.
 func (s *script) keep(ctx context.Context) error {
-	if err := s.start(ctx, s.agent); err != nil {
+	if err := s.Agent.Start(ctx); err != nil {
 		return err
 	}
-	feed, err := startFeed(ctx, s.addr.agentHTTP, s.path("app.log"))
+	feed, err := startFeed(ctx, s.Addr.AgentHTTP, s.Path("app.log"))
 	if err != nil {
 		return err
 	}
 	s.eventf("everything runs until Ctrl-C")
-	s.show(s.eventf)
+	s.where()
 	<-ctx.Done()
 	_, err = feed.stop()
 	return err
+}
+
+// where prints the addresses of everything that runs.
+func (s *script) where() {
+	s.eventf("  agent     OTLP http://%s, gRPC %s, log file %s, metrics http://%s/metrics", s.Addr.AgentHTTP, s.Addr.AgentGRPC, s.Path("app.log"), s.Agent.Metrics)
+	s.eventf("  gateway   OTLP http://%s, gRPC %s, metrics http://%s/metrics, pid %d", s.Addr.GatewayHTTP, s.Addr.GatewayGRPC, s.Gateway.Metrics, s.Gateway.P.PID())
+	s.eventf("  recovery  metrics http://%s/metrics", s.Recovery.Metrics)
+	s.eventf("  Kafka     %s", s.Kafka.Addr())
+	s.eventf("  S3        %s, bucket %s, credentials in %s", s.S3.Endpoint(), s3.Bucket, s.Path("keys"))
 }

@@ -13,9 +13,9 @@ import (
 // refused tries, with the agent's own credential and on the very flares that it
 // made, what a thief of that credential would try. The store must refuse all of it.
 func (s *script) refused(ctx context.Context) error {
-	cfg := s.s3.Config(s3.Writer)
+	cfg := s.S3.Config(s3.Writer)
 	cfg.AccessKeyID, cfg.SecretAccessKey = "", ""
-	cfg.CredentialsFile = s.path("keys", "s3-agent")
+	cfg.CredentialsFile = s.Path("keys", "s3-agent")
 	thief, err := s3bucket.New(cfg)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package demo
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -22,6 +21,7 @@ import (
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/s3"
+	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
 // look is how often the demo looks at the world.
@@ -31,7 +31,7 @@ const look = 250 * time.Millisecond
 // recovery's credential, Kafka as a consumer. It owns one goroutine, the
 // consumer, which ends in close.
 type watch struct {
-	w       *world
+	w       *stack.Stack
 	screen  *screen
 	bucket  *s3bucket.Client
 	client  *kgo.Client
@@ -65,12 +65,12 @@ func (r reasons) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func newWatch(w *world, s *screen) (*watch, error) {
-	b, err := s3bucket.New(w.s3.Config(s3.Recovery))
+func newWatch(w *stack.Stack, s *screen) (*watch, error) {
+	b, err := s3bucket.New(w.S3.Config(s3.Recovery))
 	if err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(w.kafka.Addr()), kgo.ConsumeTopics(kafka.Topics()...),
+	client, err := kgo.NewClient(kgo.SeedBrokers(w.Kafka.Addr()), kgo.ConsumeTopics(kafka.Topics()...),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
 	if err != nil {
 		return nil, fmt.Errorf("watch Kafka: %w", err)
@@ -118,23 +118,19 @@ func (wt *watch) until(ctx context.Context, limit time.Duration, what string, co
 // hold lets the world run for a while.
 func (wt *watch) hold(ctx context.Context, d time.Duration) error {
 	end := time.Now().Add(d)
-	return wt.until(ctx, d+startTime, "time to pass", func(*state) bool { return time.Now().After(end) })
+	return wt.until(ctx, d+stack.StartTime, "time to pass", func(*state) bool { return time.Now().After(end) })
 }
 
 // look takes one look and shows it. Only a child that died is an error.
 func (wt *watch) look(ctx context.Context) error {
 	wt.now = state{items: wt.items.Load()}
-	for _, r := range []*role{wt.w.agent, wt.w.recovery} {
-		if r.p != nil {
-			select {
-			case <-r.p.Done():
-				return errors.Join(fmt.Errorf("%s has ended by itself", r.name), r.p.Wait(ctx))
-			default:
-			}
+	for _, r := range []*stack.Role{wt.w.Agent, wt.w.Recovery, wt.w.Gateway} {
+		if err := r.Ended(ctx); err != nil {
+			return err
 		}
 	}
-	if wt.w.agent.p != nil {
-		if m, err := wt.w.agent.scrape(ctx); err == nil {
+	if wt.w.Agent.P != nil {
+		if m, err := wt.w.Agent.Scrape(ctx); err == nil {
 			wt.now.ready = m.Sum("otelcol_lifeline_flare_ready") > 0
 			wt.now.held = int64(m.Sum("otelcol_lifeline_held_items"))
 			wt.now.bytes = int64(m.Sum("otelcol_exporter_queue_size", `exporter="lifeline"`))
@@ -171,44 +167,15 @@ func (wt *watch) inspect(ctx context.Context, o bucket.Info) error {
 		return fmt.Errorf("fetch a flare: %w", err)
 	}
 	wt.seen[o.Key] = true
-	file := wt.w.path("flares", filepath.Base(o.Key))
+	file := wt.w.Path("flares", filepath.Base(o.Key))
 	if err := os.WriteFile(file, data, 0o600); err != nil {
 		return err
 	}
-	v, err := wt.w.verify(ctx, file)
+	v, err := wt.w.Verify(ctx, file)
 	if err != nil {
 		return err
 	}
 	wt.reasons[v.Manifest.Reason]++
-	wt.screen.eventf("flare %s…: %d KiB, reason %s, %s, signed by %s", filepath.Base(o.Key)[:8], len(data)>>10, v.Manifest.Reason, v.items(), v.Principal)
+	wt.screen.eventf("flare %s…: %d KiB, reason %s (%s), %s, signed by %s", filepath.Base(o.Key)[:8], len(data)>>10, v.Manifest.Reason, v.Causes(), v.Items(), v.Principal)
 	return nil
-}
-
-// verdict is what `lifeline flare verify --json` says about a flare.
-type verdict struct {
-	Principal string         `json:"principal"`
-	Manifest  flare.Manifest `json:"manifest"`
-}
-
-func (v verdict) items() string {
-	var parts []string
-	for signal, t := range v.Manifest.Totals {
-		parts = append(parts, fmt.Sprintf("%d %s", t.Items, signal))
-	}
-	slices.Sort(parts)
-	return strings.Join(parts, " + ")
-}
-
-// verify opens a flare with recovery's keys, as an operator would.
-func (w *world) verify(ctx context.Context, file string) (verdict, error) {
-	out, err := w.lifeline(ctx, "flare", "verify", "--json", "--identities", w.path("keys", "recovery.key"),
-		"--allowed-signers", w.path("keys", "allowed_signers"), "--audience", audience, file)
-	if err != nil {
-		return verdict{}, err
-	}
-	var v verdict
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		return verdict{}, fmt.Errorf("lifeline flare verify printed %q: %w", out, err)
-	}
-	return v, nil
 }
