@@ -77,9 +77,6 @@ func TestWeVerifySSHKeygensSignature(t *testing.T) {
 			sig, err := parseSignature(text)
 			require.NoError(t, err)
 			require.NoError(t, sig.verify(manifest))
-			if _, ok := sig.key.(*ssh.Certificate); !ok && principal == "initech/web-1" {
-				return // this ssh-keygen signs with the bare key
-			}
 			who, err := signers.find(sig.key)
 			require.NoError(t, err)
 			require.NoError(t, who.verify())
