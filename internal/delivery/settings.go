@@ -17,11 +17,12 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Settings configures an Engine. All fields but Flare, Call and Observer are
-// required; sizes are bytes.
+// Settings configures an Engine. All fields but Audience, Version, Flare, Call
+// and Observer are required; sizes are bytes.
 type Settings struct {
 	Agent    string // frame.ValidAgent
 	Audience string // may be empty
+	Version  string // of the product, for the reports in flares; may be empty
 
 	Frame FrameSettings
 	Ring  RingSettings
@@ -82,10 +83,11 @@ type CallFunc func(ctx context.Context, s frame.Signal, items int64, do func(con
 // may be nil, must not block and may be called from any goroutine.
 type Observer struct {
 	Gateway  func(ok bool, cause otlpsend.Cause, err error)                      // the path to the gateway went down or came back
-	Bucket   func(target string, ok bool, err error)                             // a bucket refused or takes flares again
+	Bucket   func(target string, ok bool, err error)                             // a bucket refused or takes flares again; target "" is the keys: no flare could be sealed
 	Flared   func(m *flare.Manifest, target string, d time.Duration, size int64) // one flare was stored after d
 	Lost     func(s frame.Signal, reason LossReason, items int64)                // items were lost for good
 	Rejected func(s frame.Signal, items int64, message string)                   // the server proved items bad
+	Dropped  func(s frame.Signal, items int64)                                   // bytes of rejected items were dropped, no bucket has them
 }
 
 // LossReason says why items were lost. The set is closed.

@@ -1,8 +1,6 @@
 package ring
 
 import (
-	"time"
-
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -190,7 +188,7 @@ func (r *Ring) DropReason(reason string) {
 type blobPages struct{ reserved, written int64 }
 
 // Blob is the bytes of one sealed flare, in pages of the ring. Its owner writes
-// it, then calls Close once, then reads it, and calls Free once.
+// it, calls Close once, then reads it, and calls Free once.
 type Blob struct {
 	ring     *Ring
 	body     extent
@@ -207,7 +205,7 @@ func (r *Ring) NewBlob(bound int64) *Blob {
 		return nil
 	}
 	r.blobs.reserved += n
-	return &Blob{ring: r, reserved: n, body: extent{refs: 1}}
+	return &Blob{ring: r, reserved: n}
 }
 
 // Write implements io.Writer. It fails beyond the bound.
@@ -234,35 +232,17 @@ func (b *Blob) Close() {
 	b.reserved = written
 }
 
-// Body returns what was written, to be read until release is called.
-func (b *Blob) Body() (body frame.Body, release func()) {
-	b.ring.mu.Lock()
-	defer b.ring.mu.Unlock()
-	b.body.refs++
-	return &b.body, b.free
-}
+// Body returns what was written.
+func (b *Blob) Body() frame.Body { return &b.body }
 
-// Free gives the bytes back once the last reader has released them.
-func (b *Blob) Free() { b.free() }
-
-func (b *Blob) free() {
+// Free gives up the bytes. Their pages are not used again: a client that still
+// reads them after its call has returned reads what was sealed, and nothing else.
+func (b *Blob) Free() {
 	r := b.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if b.body.refs == 1 {
-		r.blobs.reserved -= b.reserved
-		r.blobs.written -= int64(len(b.body.pages))
-	}
-	r.release(&b.body)
-}
-
-// Oldest returns when the oldest item that a flare could take was accepted;
-// zero if there is none.
-func (r *Ring) Oldest() time.Time {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f := r.oldest(false, nil); f != nil {
-		return f.span.from
-	}
-	return time.Time{}
+	written := int64(len(b.body.pages))
+	r.blobs.reserved -= b.reserved
+	r.blobs.written -= written
+	r.pool.forget(written)
 }

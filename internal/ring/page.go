@@ -44,6 +44,14 @@ func (p *pages) give(back []*page) {
 	p.free = append(p.free, back[:min(len(back), maxFree-len(p.free))]...)
 }
 
+// forget counts n pages as given back that are not used again.
+func (p *pages) forget(n int64) {
+	p.out -= n
+	if p.out == 0 {
+		p.free = nil
+	}
+}
+
 // pagesFor returns the number of pages that hold n bytes.
 func pagesFor(n int64) int64 { return (n + PageSize - 1) / PageSize }
 

@@ -205,6 +205,16 @@ func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bo
 	return true
 }
 
+// SealLeased is Seal for a frame that may have been leased before it was sealed.
+func (r *Ring) SealLeased(f *Frame, compress func(dst io.Writer, raw []byte) error) {
+	r.mu.Lock()
+	raw := f.state == sealing
+	r.mu.Unlock()
+	if raw {
+		r.Seal(f, compress)
+	}
+}
+
 type sliceWriter struct{ b []byte }
 
 func (s *sliceWriter) Write(b []byte) (int, error) {

@@ -277,8 +277,9 @@ type Half struct {
 }
 
 // Divide ends an attempt: the halves take the place of the frame in one step.
-// Room for them is made as for new data; without room, or if the frame cannot
-// be divided any more, the frame is held again and Divide returns false.
+// Room for them is made as for new data. Without room, or if the frame cannot be
+// divided any more, Divide returns false and the attempt goes on: the caller
+// ends it otherwise.
 func (r *Ring) Divide(f *Frame, left, right Half) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,8 +290,6 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 	l, rt, ok := f.id.Halves()
 	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored)))
 	if !ok || r.makeRoom(need) != nil {
-		r.fail(f)
-		r.move(f, held)
 		return false
 	}
 	r.end(f)

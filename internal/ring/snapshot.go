@@ -59,6 +59,7 @@ type View struct {
 	Open    time.Time // begin of the oldest open frame
 	Oldest  time.Time // begin of the oldest frame that a flare could take
 	Held    int       // frames that wait
+	Takable int       // frames that a flare could take: those that wait and those that are sent
 	Sealing int       // frames that are being sealed
 	Leased  int       // frames that senders have, those that are being sealed for one included
 	Flaring int       // frames that flares have
@@ -70,7 +71,7 @@ func (r *Ring) View() View {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := View{
-		Frames: r.framePages() * PageSize, Held: r.queues[held].len, Sealing: r.queues[sealing].len,
+		Frames: r.framePages() * PageSize, Held: r.queues[held].len, Takable: r.queues[held].len + r.queues[sending].len, Sealing: r.queues[sealing].len,
 		Leased: r.queues[sending].len + r.leasedRaw, Flaring: r.queues[flaring].len, Parked: r.queues[parked].len,
 	}
 	if f := r.queues[open].first; f != nil {

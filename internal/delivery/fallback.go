@@ -1,0 +1,221 @@
+package delivery
+
+import (
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/ring"
+)
+
+// fallback is what is known of the way to the buckets.
+type fallback struct {
+	hurried chan struct{} // closed when a shutdown leaves no time to wait
+
+	mu sync.Mutex
+	// mu guards the following.
+	trigger    trigger
+	budget     budget
+	running    map[*job]bool
+	taking     bool      // the newest job has not taken its frames yet
+	noRoom     bool      // no room for another sealed flare beside those that run
+	hopeless   bool      // what is left cannot be flared
+	retryAt    time.Time // no flare before
+	parkedAt   time.Time // no flare of rejected frames before
+	seq        uint64    // of the newest flare
+	unresolved []uint64  // flares not known to be stored
+	outcomes   map[FlareOutcome]int64
+	refused    map[string]bool // targets that were reported to refuse
+}
+
+// How a flare ended.
+const (
+	outcomeStored  = "stored"
+	outcomeGivenUp = "given_up"
+	outcomeFailed  = "failed"
+)
+
+// maxUnresolved bounds the list of seqs: only the latest matter to a reader.
+const maxUnresolved = 256
+
+func newFallback(s *Settings, usable int64) *fallback {
+	fb := &fallback{
+		hurried: make(chan struct{}), running: map[*job]bool{},
+		outcomes: map[FlareOutcome]int64{}, refused: map[string]bool{},
+		trigger: newTrigger(s, usable),
+	}
+	if s.Flare != nil {
+		fb.budget.perDay = s.Flare.Budget
+	}
+	fb.trigger.redraw(rand.Float64())
+	return fb
+}
+
+// decision is what the loop does about flares.
+type decision struct {
+	reason     flare.Reason // start one; "": do not
+	next       time.Time    // ask again
+	dropReason LossReason   // why frames dropped for room are lost from now on
+}
+
+// decide says which flare begins now. One runs at a time, and telemetry goes first.
+func (fb *fallback) decide(now time.Time, v ring.View) decision {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	reason, at := fb.trigger.due(now, v)
+	d := decision{next: at, dropReason: LostRingFull}
+	if !fb.budget.allows(now) {
+		d.dropReason = LostBudget
+		if v.Takable+v.Parked > 0 {
+			d.next = fb.budget.until
+		}
+		return d
+	}
+	if len(fb.running) > 0 {
+		if reason != "" {
+			fb.abandon(func(j *job) bool { return j.reason == flare.Rejected })
+		}
+		return d
+	}
+	if reason == "" && v.Parked > 0 {
+		if reason = flare.Rejected; now.Before(fb.parkedAt) {
+			d.next = minTime(at, fb.parkedAt)
+			return d
+		}
+	}
+	if reason != "" && now.Before(fb.retryAt) {
+		d.next = fb.retryAt
+		return d
+	}
+	if reason == flare.Rejected {
+		fb.parkedAt = now.Add(minuteBetween)
+	}
+	d.reason = reason
+	return d
+}
+
+// mayStart reports whether a shutdown may start one more flare.
+func (fb *fallback) mayStart(most int) bool {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	return !fb.taking && !fb.noRoom && !fb.hopeless && len(fb.running) < most
+}
+
+// exhausted reports whether no flare runs and none could be started.
+func (fb *fallback) exhausted(v ring.View) bool {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	if len(fb.running) > 0 || v.Sealing > 0 {
+		return false
+	}
+	return fb.budget.perDay == 0 || fb.hopeless || v.Takable+v.Parked == 0
+}
+
+// abandon gives up the flares that match: their frames have a better way.
+func (fb *fallback) abandon(match func(*job) bool) {
+	for j := range fb.running {
+		if match(j) && !closed(j.abandoned) {
+			close(j.abandoned)
+		}
+	}
+}
+
+// gatewayIsBack is told that the gateway takes data again after it did not.
+func (fb *fallback) gatewayIsBack(now time.Time) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.trigger.reopened(now)
+	fb.abandon(func(j *job) bool { return j.reason != flare.Rejected })
+}
+
+// hurry ends all waiting between attempts: a shutdown has begun.
+func (fb *fallback) hurry() {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	close(fb.hurried)
+}
+
+func (fb *fallback) begin(j *job) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.running[j] = true
+	fb.taking = true
+}
+
+// took is told that j has its frames, and room for what is sealed of them.
+func (fb *fallback) took() {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.taking = false
+}
+
+// notTaken ends a job that could not begin. The next try waits, and a shutdown
+// does not wait for it; but for room it waits until another flare is done.
+func (fb *fallback) notTaken(j *job, roomIsShort bool, retry time.Duration) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	delete(fb.running, j)
+	fb.taking = false
+	if roomIsShort && len(fb.running) > 0 {
+		fb.noRoom = true
+		return
+	}
+	fb.retryAt = time.Now().Add(retry)
+	fb.hopeless = closed(fb.hurried)
+}
+
+// sealed counts a sealed flare.
+func (fb *fallback) sealed(bytes int64) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	fb.budget.spend(time.Now(), bytes)
+}
+
+// nextSeq numbers a flare. Until it is known to be stored it is unresolved.
+func (fb *fallback) nextSeq() (seq uint64, unresolved []uint64) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	unresolved = slices.Clone(fb.unresolved)
+	fb.seq++
+	fb.unresolved = append(fb.unresolved, fb.seq)
+	fb.unresolved = fb.unresolved[max(0, len(fb.unresolved)-maxUnresolved):]
+	return fb.seq, unresolved
+}
+
+// done ends a job. An empty outcome counts nothing: there was no flare.
+func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	delete(fb.running, j)
+	fb.noRoom = false
+	now := time.Now()
+	if outcome != "" {
+		fb.outcomes[FlareOutcome{j.reason, outcome}]++
+	}
+	switch outcome {
+	case outcomeStored:
+		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
+		fb.trigger.took(now.Sub(j.started), rand.Float64())
+	case outcomeFailed:
+		fb.retryAt = now.Add(retry)
+	}
+}
+
+// targetChanged notes whether a target takes flares and reports whether that
+// is news.
+func (fb *fallback) targetChanged(name string, ok bool) bool {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	news := fb.refused[name] == ok
+	fb.refused[name] = !ok
+	return news
+}
+
+func (fb *fallback) ended() map[FlareOutcome]int64 {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	return maps.Clone(fb.outcomes)
+}

@@ -1,0 +1,177 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/ring"
+)
+
+// job is one flare, from its trigger to its end. One goroutine owns it.
+type job struct {
+	reason    flare.Reason
+	limit     int64 // bytes; only a single frame may need more
+	started   time.Time
+	abandoned chan struct{} // closed: the frames have a better way
+
+	sealer   *flare.Sealer
+	lease    *ring.Flare
+	frames   []frame.Frame
+	bound    int64      // bytes
+	blob     *ring.Blob // the sealed bytes
+	manifest *flare.Manifest
+
+	unknown    map[string]bool // targets that may have the blob
+	anyUnknown bool            // a target may have this blob or an earlier one
+}
+
+// startFlare begins a flare in a goroutine of its own.
+func (e *Engine) startFlare(reason flare.Reason, limit int64) {
+	j := &job{reason: reason, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
+	e.fb.begin(j)
+	e.jobs.Go(func() {
+		defer e.kick()
+		e.flare(j)
+	})
+}
+
+// flare takes frames, seals them, and puts them until a bucket has them or
+// there is no more reason to.
+func (e *Engine) flare(j *job) {
+	if !e.take(j) {
+		return
+	}
+	e.kick()
+	if err := e.seal(j); err != nil {
+		e.observeBucket("", err)
+		e.ring.GiveUp(j.lease, false)
+		e.finish(j, outcomeFailed)
+		return
+	}
+	if len(j.frames) == 0 { // all were acked while it was taken
+		e.finish(j, "")
+		return
+	}
+	switch target, end := e.put(j); end {
+	case stored:
+		e.ring.Stored(j.lease, string(j.reason))
+		if e.s.Observer.Flared != nil {
+			e.s.Observer.Flared(j.manifest, target, time.Since(j.started), j.blob.Body().Len())
+		}
+		e.finish(j, outcomeStored)
+	case abandoned:
+		e.ring.GiveUp(j.lease, j.anyUnknown)
+		e.finish(j, outcomeGivenUp)
+	default: // the end of a shutdown: nobody will ever know more
+		reason := LostShutdown
+		if j.anyUnknown {
+			reason = LostFlareUnknown
+		}
+		e.ring.Lose(j.lease, string(reason))
+		e.finish(j, outcomeFailed)
+	}
+}
+
+// take gets the keys, the frames and the room for what is sealed of them.
+func (e *Engine) take(j *job) bool {
+	var err error
+	if j.sealer, err = e.s.Flare.Sealer(); err != nil {
+		e.ready.Store(false)
+		e.observeBucket("", err)
+		e.fb.notTaken(j, false, e.s.Retry.MaxInterval)
+		return false
+	}
+	j.lease = e.ring.Take(ring.FlareWish{Parked: j.reason == flare.Rejected, Fits: j.fits(e.s.Flare.MaxSize)})
+	if j.lease == nil {
+		e.fb.notTaken(j, false, e.s.Retry.MaxInterval)
+		return false
+	}
+	if j.blob = e.ring.NewBlob(j.bound); j.blob == nil {
+		e.ring.GiveUp(j.lease, false)
+		e.fb.notTaken(j, true, e.s.Retry.InitialInterval)
+		return false
+	}
+	e.fb.took()
+	return true
+}
+
+// fits returns the rule for how much the flare takes, and notes its bound.
+func (j *job) fits(most int64) func(n int, stored, meta int64) bool {
+	return func(n int, stored, meta int64) bool {
+		bound := j.sealer.SizeBound(n, stored, meta)
+		if bound > j.limit && (n > 1 || bound > most) {
+			return false
+		}
+		j.bound = bound
+		return true
+	}
+}
+
+// seal writes the flare into its blob. From here on its frames, its seq and
+// its bytes are fixed.
+func (e *Engine) seal(j *job) error {
+	j.frames = e.ring.Fix(j.lease)
+	if len(j.frames) == 0 {
+		j.blob.Close()
+		return nil
+	}
+	return e.write(j)
+}
+
+// write seals the frames under a new id and a new seq.
+func (e *Engine) write(j *job) error {
+	j.manifest = e.describe(j)
+	clear(j.unknown)
+	err := j.sealer.Seal(j.blob, j.manifest, j.frames)
+	j.blob.Close()
+	e.ready.Store(err == nil)
+	if err == nil {
+		e.fb.sealed(j.blob.Body().Len())
+	}
+	return err
+}
+
+// rewrite seals the frames again because another object has the flare's key.
+func (e *Engine) rewrite(j *job) error {
+	j.blob.Free()
+	if j.blob = e.ring.NewBlob(j.bound); j.blob == nil {
+		return ErrFull
+	}
+	return e.write(j)
+}
+
+// describe returns the manifest but for what Seal fills in.
+func (e *Engine) describe(j *job) *flare.Manifest {
+	now := time.Now()
+	m := &flare.Manifest{
+		FlareID: frame.RandomHex(), Audience: e.s.Audience, Agent: e.s.Agent, BootID: e.boot, Reason: j.reason,
+		Report: flare.Report{Version: e.s.Version, Uptime: now.Sub(e.born).Milliseconds()},
+		Lost:   map[string]int64{},
+	}
+	m.Seq, m.Unresolved = e.fb.nextSeq()
+	m.Created = flare.TimeOf(now.Add(e.path.account(&m.Report)))
+	for s, c := range e.ring.Snapshot().Signals {
+		lost := int64(0)
+		for _, n := range c.Lost {
+			lost += n
+		}
+		if lost > 0 {
+			m.Lost[frame.Signal(s).String()] = lost
+		}
+	}
+	return m
+}
+
+func (e *Engine) finish(j *job, outcome string) {
+	if j.blob != nil {
+		j.blob.Free()
+	}
+	e.fb.done(j, outcome, e.s.Retry.MaxInterval)
+}
+
+func (e *Engine) observeBucket(target string, err error) {
+	if e.fb.targetChanged(target, err == nil) && e.s.Observer.Bucket != nil {
+		e.s.Observer.Bucket(target, err == nil, err)
+	}
+}

@@ -1,0 +1,174 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/ring"
+)
+
+// run is the engine's one loop. It decides and starts; what it starts tells it
+// by a kick when something changed. With an empty ring it sleeps without end.
+func (e *Engine) run() {
+	defer close(e.ended)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	stop := e.stop
+	for {
+		select {
+		case <-e.wake:
+		case <-timer.C:
+		case <-stop:
+			stop = nil
+		case <-e.cut:
+		}
+		next, done := e.step(time.Now())
+		e.report()
+		if done {
+			break
+		}
+		timer.Stop()
+		if !next.IsZero() {
+			timer.Reset(time.Until(next))
+		}
+	}
+	// Acks and PUTs that land at the last moment still count; then the rest is lost.
+	e.cancel()
+	e.jobs.Wait()
+	e.ring.LoseAll(string(LostShutdown))
+	e.report()
+}
+
+// step does everything that is due and returns when to come again; the zero
+// time means when kicked.
+func (e *Engine) step(now time.Time) (next time.Time, done bool) {
+	phase, deadline := e.advance(now)
+	switch phase {
+	case over:
+		return time.Time{}, true
+	case draining:
+		e.sealOpen(now)
+		e.send(now)
+		return minTime(e.thirdEnd, deadline), false
+	case flaring:
+		e.flareRest()
+		return deadline, false
+	}
+	next = e.sealOpen(now.Add(-e.s.Ring.MaxAge / 10))
+	next = minTime(next, e.send(now))
+	if e.s.Flare != nil {
+		next = minTime(next, e.flareDue(now))
+	}
+	return next, false
+}
+
+// advance moves the engine to the phase it belongs in.
+func (e *Engine) advance(now time.Time) (phase, time.Time) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.phase == running && closed(e.stop) {
+		e.phase = draining
+		e.path.drain()
+		e.fb.hurry()
+		if e.s.Flare != nil {
+			e.thirdEnd = now.Add(e.s.ShutdownTimeout / 3)
+		}
+	}
+	v := e.ring.View()
+	if e.phase == draining && e.drained(now, v) {
+		e.phase = flaring
+	}
+	if e.phase == flaring && e.fb.exhausted(v) {
+		e.phase = over
+	}
+	if e.phase > running && (!now.Before(e.deadline) || closed(e.cut)) {
+		e.phase = over
+	}
+	return e.phase, e.deadline
+}
+
+// drained reports whether a drain has sent what it can.
+func (e *Engine) drained(now time.Time, v ring.View) bool {
+	if !e.thirdEnd.IsZero() && !now.Before(e.thirdEnd) {
+		return true
+	}
+	if v.Leased > 0 || v.Sealing > 0 {
+		return false
+	}
+	waiting := v.Held > 0 || !v.Open.IsZero()
+	return !waiting || e.path.free(now, 0) == 0
+}
+
+// sealOpen seals the frames that were begun at or before a time and returns
+// when the next one is due at the same distance.
+func (e *Engine) sealOpen(begun time.Time) time.Time {
+	for f := e.ring.TakeOpen(begun); f != nil; f = e.ring.TakeOpen(begun) {
+		e.jobs.Go(func() {
+			e.ring.Seal(f, otlpcodec.Compress)
+			e.kick()
+		})
+	}
+	if oldest := e.ring.View().Open; !oldest.IsZero() {
+		return oldest.Add(e.s.Ring.MaxAge / 10)
+	}
+	return time.Time{}
+}
+
+// send gives frames to free senders and returns when it can give the next one.
+func (e *Engine) send(now time.Time) time.Time {
+	for {
+		v := e.ring.View()
+		if e.path.free(now, v.Leased) == 0 {
+			if v.Leased == 0 && (v.Held > 0 || !v.Open.IsZero()) {
+				return e.path.probeAt()
+			}
+			return time.Time{}
+		}
+		f, first := e.ring.Lease(ring.Wish{Now: now, Begun: now.Add(-e.s.Frame.Linger), Spread: e.path.spread()})
+		switch {
+		case f == nil && v.Open.IsZero():
+			return time.Time{}
+		case f == nil:
+			return v.Open.Add(e.s.Frame.Linger)
+		case first:
+			e.jobs.Go(func() { e.live(f) })
+		default:
+			f.Turn() <- struct{}{} // never blocks: the sender took the last one before it tried
+		}
+	}
+}
+
+// flareDue starts the flare that is due and returns when to ask again.
+func (e *Engine) flareDue(now time.Time) time.Time {
+	v := e.ring.View()
+	d := e.fb.decide(now, v)
+	e.ring.DropReason(string(d.dropReason))
+	if d.reason != "" {
+		e.startFlare(d.reason, e.s.Flare.MaxSize)
+	}
+	return d.next
+}
+
+// flareRest starts flares of everything that is left, several at a time and
+// each a quarter of the usual size, so that all fit what is set aside.
+func (e *Engine) flareRest() {
+	switch v := e.ring.View(); {
+	case v.Takable > 0 && e.fb.mayStart(shutdownFlares):
+		e.startFlare(flare.Shutdown, e.s.Flare.MaxSize/shutdownFlares)
+	case v.Takable == 0 && v.Parked > 0 && e.fb.mayStart(shutdownFlares):
+		e.startFlare(flare.Rejected, e.s.Flare.MaxSize/shutdownFlares)
+	}
+}
+
+// shutdownFlares is how many flares a shutdown puts at the same time.
+const shutdownFlares = 4
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

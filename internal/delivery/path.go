@@ -1,0 +1,136 @@
+package delivery
+
+import (
+	"cmp"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// path is what is known of the way to the gateway.
+type path struct {
+	mu sync.Mutex
+	// mu guards the following.
+	gate    gate
+	down    otlpsend.Cause            // what was last reported; CauseNone: nothing bad
+	causes  map[otlpsend.Cause]int64  // attempts since the last ack
+	samples map[otlpsend.Cause]string // one error of each
+	offset  time.Duration             // to add to our clock to have the others'
+}
+
+func (p *path) free(now time.Time, running int) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gate.free(now, running)
+}
+
+// probeAt returns when a closed gate lets the next probe through.
+func (p *path) probeAt() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gate.draining || !p.gate.closed() {
+		return time.Time{}
+	}
+	return p.gate.next
+}
+
+// spread returns among how many frames attempts take turns; see ring.Wish.
+func (p *path) spread() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.gate.closed() {
+		return p.gate.senders
+	}
+	return 0
+}
+
+func (p *path) epoch() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.gate.epoch
+}
+
+func (p *path) drain() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.gate.drain()
+}
+
+// passed is told of an ack. It reports whether that opened the gate, and
+// whether the path was reported down.
+func (p *path) passed(a *otlpsend.Answer) (opened, news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clock(a.Date)
+	p.causes, p.samples = nil, nil
+	news = p.down != otlpsend.CauseNone
+	p.down = otlpsend.CauseNone
+	return p.gate.passed(), news
+}
+
+// refused is told of an attempt that failed because of the path. It reports
+// whether that is news: the gate closed, or it is closed for another cause.
+func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clock(a.Date)
+	if p.causes == nil {
+		p.causes, p.samples = map[otlpsend.Cause]int64{}, map[otlpsend.Cause]string{}
+	}
+	cause := cmp.Or(a.Cause, otlpsend.CauseClient)
+	p.causes[cause]++
+	if a.Err != nil {
+		p.samples[cause] = sample(a.Err)
+	}
+	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: rand.Float64()})
+	news = p.down != cause
+	p.down = cause
+	return news
+}
+
+// clock learns from the Date of an answer.
+func (p *path) clock(date time.Time) {
+	if !date.IsZero() {
+		p.offset = time.Until(date)
+	}
+}
+
+// sawDate is told of the clock of a store that answered.
+func (p *path) sawDate(date time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.clock(date)
+}
+
+// account fills in what a flare tells about the path.
+func (p *path) account(r *flare.Report) (offset time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	r.ClockOffset = p.offset.Milliseconds()
+	r.Causes, r.Sample = map[string]int64{}, map[string]string{}
+	for cause, n := range p.causes {
+		r.Causes[string(cause)] = n
+	}
+	for cause, text := range p.samples {
+		r.Sample[string(cause)] = text
+	}
+	return p.offset
+}
+
+// maxSample bounds one error in a flare's report, in bytes.
+const maxSample = 160
+
+// sample returns err as one line of printable ASCII.
+func sample(err error) string {
+	text := []byte(err.Error())
+	text = text[:min(len(text), maxSample)]
+	for i, c := range text {
+		if c < 0x20 || c > 0x7e {
+			text[i] = '?'
+		}
+	}
+	return string(text)
+}

@@ -1,0 +1,146 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+)
+
+// ending is how the attempts to put a flare ended.
+type ending uint8
+
+const (
+	pending   ending = iota
+	stored           // a bucket has it
+	abandoned        // its frames have a better way
+	cutOff           // a shutdown ended
+)
+
+const (
+	putTimeout   = time.Minute      // one PUT
+	deniedWait   = 10 * time.Minute // the longest backoff while every bucket denies
+	hurriedWait  = time.Second      // the longest backoff in a shutdown
+	sameTarget   = 3                // PUTs of unknown outcome to one bucket before the next one
+	unknownPause = time.Second      // the most between two of them
+)
+
+// put tries one bucket after the other, and again, until one has the flare.
+func (e *Engine) put(j *job) (target string, end ending) {
+	backoff := e.s.Retry.InitialInterval
+	hurried := e.fb.hurried
+	for {
+		target, end, denied := e.round(j)
+		if end != pending {
+			return target, end
+		}
+		hurry := closed(e.fb.hurried)
+		if hurry && denied {
+			return "", cutOff // no right today will be no right in a second
+		}
+		longest := e.s.Retry.MaxInterval
+		if denied {
+			longest = max(longest, deniedWait)
+		}
+		if hurry {
+			longest, hurried = hurriedWait, nil
+		}
+		backoff = min(backoff, longest)
+		if end := e.pause(j, time.Duration(rand.Float64()*float64(backoff)), hurried); end != pending {
+			return "", end
+		}
+		backoff *= 2
+	}
+}
+
+// pause waits, unless something makes waiting pointless.
+func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) ending {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-j.abandoned:
+		return abandoned
+	case <-e.ctx.Done():
+		return cutOff
+	case <-hurried:
+	case <-timer.C:
+	}
+	return pending
+}
+
+// round tries every bucket once. Denied reports that all of them refused for
+// good.
+func (e *Engine) round(j *job) (target string, end ending, denied bool) {
+	denied = true
+	for _, t := range e.s.Flare.Targets {
+		end, refused := e.putTo(j, &t)
+		if end != pending {
+			return t.Name, end, false
+		}
+		denied = denied && refused
+	}
+	return "", pending, denied
+}
+
+// putTo puts the flare into one bucket. What is known not to be stored goes to
+// the next bucket at once; what may be stored is put there again, since then the
+// bucket itself says whether it has it.
+func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
+	for range sameTarget {
+		switch {
+		case closed(j.abandoned):
+			return abandoned, false
+		case e.ctx.Err() != nil:
+			return cutOff, false
+		}
+		err := e.putOnce(j, t)
+		// Crash here: the bucket has the flare, or may have it, and the frames
+		// die with the process. Recovery forwards it; nothing is sent twice.
+		kind := bucket.KindOf(err)
+		switch {
+		case err == nil, kind == bucket.Exists && j.unknown[t.Name]:
+			e.observeBucket(t.Name, nil)
+			return stored, false
+		case kind == bucket.Exists:
+			if err := e.rewrite(j); err != nil {
+				return abandoned, false
+			}
+			return pending, false
+		case kind == bucket.Unknown, kind == bucket.Throttled:
+			j.unknown[t.Name], j.anyUnknown = true, true
+			e.observeBucket(t.Name, err)
+		default:
+			e.observeBucket(t.Name, err)
+			return pending, kind != bucket.Unreachable
+		}
+		if !closed(e.fb.hurried) {
+			e.pause(j, time.Duration(rand.Float64()*float64(unknownPause)), e.fb.hurried)
+		}
+	}
+	return pending, false
+}
+
+func (e *Engine) putOnce(j *job, t *Target) error {
+	ctx, cancel := context.WithTimeout(e.ctx, e.putTime())
+	defer cancel()
+	info, err := t.Bucket.Put(ctx, t.Prefix+j.manifest.FlareID+".age", j.blob.Body(), bucket.PutOptions{IfNoneMatch: true})
+	date := info.Date
+	if e, ok := errors.AsType[*bucket.Error](err); ok {
+		date = e.Date
+	}
+	e.path.sawDate(date)
+	return err
+}
+
+// putTime returns how long one PUT may take: in a shutdown at most half of what
+// is left for every bucket, so that a bucket that hangs leaves time for more.
+func (e *Engine) putTime() time.Duration {
+	if !closed(e.fb.hurried) {
+		return putTimeout
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return time.Until(e.deadline) / time.Duration(2*len(e.s.Flare.Targets))
+}

@@ -1,0 +1,168 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+	"github.com/otel-lifeline/lifeline/internal/ring"
+)
+
+// splitAfter is how often a frame may fail while others are acked before it is
+// split: somewhere in it is an item that the path does not stand.
+const splitAfter = 5
+
+// live is the life of one frame from its first lease to its fate, inside one
+// call. It runs in a goroutine of its own.
+func (e *Engine) live(f *ring.Frame) {
+	defer e.kick()
+	did := false
+	do := func(ctx context.Context) error {
+		did = true
+		return e.deliver(ctx, f)
+	}
+	_ = e.s.Call(e.ctx, f.Signal(), f.Items(), do) // the ring knows the fate
+	if !did {
+		_ = e.deliver(e.ctx, f)
+	}
+}
+
+// deliver returns nil if the frame was acked.
+func (e *Engine) deliver(ctx context.Context, f *ring.Frame) error {
+	e.ring.SealLeased(f, otlpcodec.Compress)
+	for {
+		e.attempt(ctx, f)
+		e.kick()
+		select {
+		case <-f.Done():
+			if fate := f.Fate(); fate != ring.Delivered {
+				return fmt.Errorf("not delivered: %s", fate)
+			}
+			return nil
+		case <-f.Turn():
+		case <-e.ctx.Done():
+			return errors.New("not delivered: shut down")
+		}
+	}
+}
+
+// attempt sends f once and does what the answer says.
+func (e *Engine) attempt(ctx context.Context, f *ring.Frame) {
+	ctx, cancel := context.WithTimeout(ctx, e.s.Retry.Timeout)
+	defer cancel()
+	v, release, ok := e.ring.Begin(f, time.Now(), cancel)
+	if !ok {
+		return
+	}
+	epoch := e.path.epoch()
+	answer := e.s.Transport.Send(ctx, e.request(&v, release))
+	switch {
+	case answer.Verdict == otlpsend.Delivered:
+		e.acked(f, &answer)
+	case errors.Is(ctx.Err(), context.Canceled):
+		e.ring.Return(f) // a flare took it, or it is the end: the path is not to blame
+	default:
+		e.refused(f, &v, &answer, epoch)
+	}
+}
+
+func (e *Engine) request(v *frame.Frame, release func()) *otlpsend.Request {
+	header := map[string]string{
+		frame.HeaderBatchID: string(v.BatchID),
+		frame.HeaderFrame:   v.Header.String(),
+		frame.HeaderSize:    strconv.FormatInt(v.RawSize, 10),
+	}
+	if e.s.Audience != "" {
+		header[frame.HeaderAudience] = e.s.Audience
+	}
+	return &otlpsend.Request{
+		Signal: v.Signal, Body: v.Stored, RawSize: v.RawSize,
+		Header: header, Meta: v.Meta, Released: release,
+	}
+}
+
+func (e *Engine) acked(f *ring.Frame, a *otlpsend.Answer) {
+	e.ring.Ack(f, a.Rejected)
+	opened, news := e.path.passed(a)
+	if opened {
+		e.fb.gatewayIsBack(time.Now())
+	}
+	if news && e.s.Observer.Gateway != nil {
+		e.s.Observer.Gateway(true, otlpsend.CauseNone, nil)
+	}
+	if a.Rejected > 0 {
+		e.observeRejected(f.Signal(), a.Rejected, a.Message)
+	}
+}
+
+// refused does what an answer that is no ack means for the frame and the path.
+func (e *Engine) refused(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer, epoch uint64) {
+	judged := e.ring.Judge(f)
+	switch {
+	case a.Verdict == otlpsend.TooLarge:
+		if e.split(f, v, a) {
+			return
+		}
+	case a.Verdict == otlpsend.BadData && judged.OthersAcked:
+		e.park(f, v, a)
+		return
+	case judged.Failures >= splitAfter && e.split(f, v, a):
+		e.pathRefused(a, epoch)
+		return
+	}
+	// The ring is told first: whoever sees the gate closed sees the frame held.
+	e.ring.Nack(f)
+	e.pathRefused(a, epoch)
+}
+
+func (e *Engine) pathRefused(a *otlpsend.Answer, epoch uint64) {
+	if e.path.refused(a, epoch, a.Verdict != otlpsend.Down) && e.s.Observer.Gateway != nil {
+		e.s.Observer.Gateway(false, a.Cause, a.Err)
+	}
+}
+
+// split replaces the frame by its halves, or parks it if it has a single item.
+// It returns false if the frame must be tried again as it is: there is no room.
+func (e *Engine) split(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer) bool {
+	raw, err := otlpcodec.Decompress(v.Stored, v.RawSize)
+	if err != nil {
+		e.ring.Corrupt(f)
+		return true
+	}
+	left, right, err := otlpcodec.Split(v.Signal, raw)
+	if err != nil { // a single item, or nothing that could be taken apart
+		e.ring.Park(f)
+		e.observeRejected(v.Signal, v.Header.Items, a.Message)
+		return true
+	}
+	return e.ring.Divide(f, half(left), half(right))
+}
+
+func half(p otlpcodec.Piece) ring.Half {
+	var stored bytes.Buffer
+	_ = otlpcodec.Compress(&stored, p.Raw) // fails only if the buffer does
+	return ring.Half{Stored: stored.Bytes(), Raw: int64(len(p.Raw)), Items: p.Items}
+}
+
+// park sets a frame aside that the gateway proved bad, unless it is our memory
+// that is: then nobody else needs to see it.
+func (e *Engine) park(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer) {
+	if _, err := otlpcodec.Decompress(v.Stored, v.RawSize); err != nil {
+		e.ring.Corrupt(f)
+		return
+	}
+	e.ring.Park(f)
+	e.observeRejected(v.Signal, v.Header.Items, a.Message)
+}
+
+func (e *Engine) observeRejected(s frame.Signal, items int64, message string) {
+	if e.s.Observer.Rejected != nil {
+		e.s.Observer.Rejected(s, items, message)
+	}
+}
