@@ -56,7 +56,9 @@ type Page struct {
 	Date    time.Time // the store's clock when it answered
 }
 
-// Kind is what an error means to the caller. The set is closed.
+// Kind is what an error means to the caller. The set is closed. All but
+// Unreachable and Unknown are the store's own word: what a proxy or a stranger on
+// the way answers, whatever its status, is Unknown.
 type Kind uint8
 
 // The kinds of errors.

@@ -8,7 +8,8 @@ import (
 
 func TestValidate(t *testing.T) {
 	file := func(change func(*Config)) Config {
-		c := Config{Bucket: "flares", Prefix: "f/", Region: "eu-west-1", CredentialsFile: "/etc/lifeline/s3"}
+		c := Config{Bucket: "flares", Prefix: "f/", Region: "eu-west-1"}
+		c.CredentialsFile = "/etc/lifeline/s3"
 		change(&c)
 		return c
 	}
@@ -71,7 +72,8 @@ func TestValidate(t *testing.T) {
 }
 
 func TestValidateReportsEverythingAndNoSecret(t *testing.T) {
-	cfg := Config{AccessKeyID: "a", SecretAccessKey: "hush", ProxyURL: "ftp://u:hush@x", CredentialsFile: "f"}
+	cfg := Config{AccessKeyID: "a", SecretAccessKey: "hush", CredentialsFile: "f"}
+	cfg.ProxyURL = "ftp://u:hush@x"
 	err := cfg.Validate()
 	for _, key := range []string{"bucket:", "prefix:", "region:", "proxy_url:", "credentials_file:"} {
 		require.ErrorContains(t, err, key)

@@ -44,7 +44,8 @@ func TestNoConnection(t *testing.T) {
 			cfg := config("http://192.0.2.1")
 			c.change(&cfg)
 			err := put(t.Context(), open(t, cfg))
-			require.Contains(t, requireError(t, err, bucket.Unreachable, "").Error(), c.want)
+			requireError(t, err, bucket.Unreachable, "")
+			require.ErrorContains(t, err, c.want)
 		})
 	}
 	require.Zero(t, reached.Load())
@@ -57,69 +58,80 @@ func abort(w http.ResponseWriter) {
 		panic(http.ErrAbortHandler) // the client has left already
 	}
 	_ = conn.(*net.TCPConn).SetLinger(0)
-	conn.Close()
+	_ = conn.Close()
+}
+
+// strike answers a PUT in a bad way, or lets its caller give up.
+type strike func(w http.ResponseWriter, cancel context.CancelFunc)
+
+// refusal refuses as S3 does.
+func refusal(status int, code string) strike {
+	return func(w http.ResponseWriter, _ context.CancelFunc) { refuse(w, status, code) }
+}
+
+// page answers as somebody else on the way does.
+func page(status int) strike {
+	return func(w http.ResponseWriter, _ context.CancelFunc) {
+		w.Header().Set("Content-Type", "text/html")
+		w.Header().Set("Location", "/elsewhere")
+		w.WriteHeader(status)
+		fmt.Fprint(w, "<html><title>Please log in</title></html>")
+	}
+}
+
+var putFaults = []struct {
+	name  string
+	fault strike
+	kind  bucket.Kind
+	code  string
+}{
+	{"reset", func(w http.ResponseWriter, _ context.CancelFunc) { abort(w) }, bucket.Unknown, ""},
+	{"end of the context", func(_ http.ResponseWriter, cancel context.CancelFunc) { cancel() }, bucket.Unknown, ""},
+	{"half a head", func(w http.ResponseWriter, _ context.CancelFunc) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			panic(err)
+		}
+		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nETag: ")
+		_ = conn.Close()
+	}, bucket.Unknown, ""},
+	{"200 without an ETag", func(http.ResponseWriter, context.CancelFunc) {}, bucket.Unknown, ""},
+	{"200 for other bytes", func(w http.ResponseWriter, _ context.CancelFunc) {
+		w.Header().Set("ETag", "tag")
+		w.Header().Set("X-Amz-Checksum-Sha256", "b3RoZXI=")
+	}, bucket.Unknown, ""},
+	{"204", func(w http.ResponseWriter, _ context.CancelFunc) {
+		w.Header().Set("ETag", "tag")
+		w.WriteHeader(http.StatusNoContent)
+	}, bucket.Unknown, ""},
+	{"a stranger's 200", page(200), bucket.Unknown, ""},
+	{"a stranger's redirect", page(302), bucket.Unknown, ""},
+	{"a stranger's 307", page(307), bucket.Unknown, ""},
+	{"a firewall's 403", page(403), bucket.Unknown, ""},
+	{"a firewall's 404", page(404), bucket.Unknown, ""},
+	{"a firewall's 412", page(412), bucket.Unknown, ""},
+	{"a proxy's 502", page(502), bucket.Unknown, ""},
+	{"a proxy's 503", page(503), bucket.Unknown, ""},
+	{"401", refusal(401, "Unauthorized"), bucket.Denied, "Unauthorized"},
+	{"403", refusal(403, "AccessDenied"), bucket.Denied, "AccessDenied"},
+	{"expired", refusal(400, "ExpiredToken"), bucket.Denied, "ExpiredToken"},
+	{"404", refusal(404, "NoSuchBucket"), bucket.NotFound, "NoSuchBucket"},
+	{"412", refusal(412, "PreconditionFailed"), bucket.Exists, "PreconditionFailed"},
+	{"408", refusal(408, "RequestTimeout"), bucket.Unknown, "RequestTimeout"},
+	{"400 timeout", refusal(400, "RequestTimeout"), bucket.Unknown, "RequestTimeout"},
+	{"409", refusal(409, "ConditionalRequestConflict"), bucket.Unknown, "ConditionalRequestConflict"},
+	{"429", refusal(429, "TooManyRequests"), bucket.Throttled, "TooManyRequests"},
+	{"400", refusal(400, "BadDigest"), bucket.Refused, "BadDigest"},
+	{"301", refusal(301, "PermanentRedirect"), bucket.Refused, "PermanentRedirect"},
+	{"500", refusal(500, "InternalError"), bucket.Unknown, "InternalError"},
+	{"501", refusal(501, "NotImplemented"), bucket.Unknown, "NotImplemented"},
+	{"503", refusal(503, "ServiceUnavailable"), bucket.Unknown, "ServiceUnavailable"},
+	{"503 SlowDown", refusal(503, "SlowDown"), bucket.Throttled, "SlowDown"},
 }
 
 // TestPutFaults injects every fault before and after the store took the object.
 func TestPutFaults(t *testing.T) {
-	xml := func(status int, code string) func(http.ResponseWriter, context.CancelFunc) {
-		return func(w http.ResponseWriter, _ context.CancelFunc) { refuse(w, status, code) }
-	}
-	page := func(status int) func(http.ResponseWriter, context.CancelFunc) {
-		return func(w http.ResponseWriter, _ context.CancelFunc) {
-			w.Header().Set("Content-Type", "text/html")
-			w.Header().Set("Location", "/elsewhere")
-			w.WriteHeader(status)
-			fmt.Fprint(w, "<html><title>Please log in</title></html>")
-		}
-	}
-	for _, c := range []struct {
-		name  string
-		fault func(http.ResponseWriter, context.CancelFunc)
-		kind  bucket.Kind
-		code  string
-	}{
-		{"reset", func(w http.ResponseWriter, _ context.CancelFunc) { abort(w) }, bucket.Unknown, ""},
-		{"end of the context", func(_ http.ResponseWriter, cancel context.CancelFunc) { cancel() }, bucket.Unknown, ""},
-		{"half a head", func(w http.ResponseWriter, _ context.CancelFunc) {
-			conn, _, err := http.NewResponseController(w).Hijack()
-			require.NoError(t, err)
-			fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nETag: ")
-			conn.Close()
-		}, bucket.Unknown, ""},
-		{"200 without an ETag", func(http.ResponseWriter, context.CancelFunc) {}, bucket.Unknown, ""},
-		{"200 for other bytes", func(w http.ResponseWriter, _ context.CancelFunc) {
-			w.Header().Set("ETag", "tag")
-			w.Header().Set("X-Amz-Checksum-Sha256", "b3RoZXI=")
-		}, bucket.Unknown, ""},
-		{"204", func(w http.ResponseWriter, _ context.CancelFunc) {
-			w.Header().Set("ETag", "tag")
-			w.WriteHeader(http.StatusNoContent)
-		}, bucket.Unknown, ""},
-		{"a stranger's 200", page(200), bucket.Unknown, ""},
-		{"a stranger's redirect", page(302), bucket.Unknown, ""},
-		{"a stranger's 307", page(307), bucket.Unknown, ""},
-		{"a firewall's 403", page(403), bucket.Unknown, ""},
-		{"a firewall's 404", page(404), bucket.Unknown, ""},
-		{"a firewall's 412", page(412), bucket.Unknown, ""},
-		{"a proxy's 502", page(502), bucket.Unknown, ""},
-		{"a proxy's 503", page(503), bucket.Unknown, ""},
-		{"401", xml(401, "Unauthorized"), bucket.Denied, "Unauthorized"},
-		{"403", xml(403, "AccessDenied"), bucket.Denied, "AccessDenied"},
-		{"expired", xml(400, "ExpiredToken"), bucket.Denied, "ExpiredToken"},
-		{"404", xml(404, "NoSuchBucket"), bucket.NotFound, "NoSuchBucket"},
-		{"412", xml(412, "PreconditionFailed"), bucket.Exists, "PreconditionFailed"},
-		{"408", xml(408, "RequestTimeout"), bucket.Unknown, "RequestTimeout"},
-		{"400 timeout", xml(400, "RequestTimeout"), bucket.Unknown, "RequestTimeout"},
-		{"409", xml(409, "ConditionalRequestConflict"), bucket.Unknown, "ConditionalRequestConflict"},
-		{"429", xml(429, "TooManyRequests"), bucket.Throttled, "TooManyRequests"},
-		{"400", xml(400, "BadDigest"), bucket.Refused, "BadDigest"},
-		{"301", xml(301, "PermanentRedirect"), bucket.Refused, "PermanentRedirect"},
-		{"500", xml(500, "InternalError"), bucket.Unknown, "InternalError"},
-		{"501", xml(501, "NotImplemented"), bucket.Unknown, "NotImplemented"},
-		{"503", xml(503, "ServiceUnavailable"), bucket.Unknown, "ServiceUnavailable"},
-		{"503 SlowDown", xml(503, "SlowDown"), bucket.Throttled, "SlowDown"},
-	} {
+	for _, c := range putFaults {
 		for _, effect := range []bool{false, true} {
 			t.Run(fmt.Sprintf("%s, stored %v", c.name, effect), func(t *testing.T) {
 				ctx, cancel := context.WithCancel(t.Context())
@@ -137,9 +149,8 @@ func TestPutFaults(t *testing.T) {
 					}
 				})
 				err := put(ctx, b)
-				e := requireError(t, err, c.kind, c.code)
-				require.Equal(t, "put", e.Op)
-				require.Equal(t, "f/k", e.Key)
+				requireError(t, err, c.kind, c.code)
+				require.ErrorContains(t, err, "put f/k: ")
 				require.EqualValues(t, 1, calls.Load(), "one call is one attempt")
 				require.Equal(t, effect, stored.Load() == 1)
 			})

@@ -45,15 +45,14 @@ func refuse(w http.ResponseWriter, status int, code string) {
 	fmt.Fprintf(w, `<?xml version="1.0"?><Error><Code>%s</Code><Message>because</Message></Error>`, code)
 }
 
-// requireError checks what the caller learns, and returns it.
-func requireError(t *testing.T, err error, kind bucket.Kind, code string) *bucket.Error {
+// requireError checks what the caller learns.
+func requireError(t *testing.T, err error, kind bucket.Kind, code string) {
 	t.Helper()
 	var e *bucket.Error
 	require.ErrorAs(t, err, &e)
 	require.Equal(t, kind, e.Kind, "%v", err)
 	require.Equal(t, code, e.Code, "%v", err)
 	require.Error(t, e.Err)
-	return e
 }
 
 func put(ctx context.Context, c *Client) error {

@@ -19,7 +19,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -44,15 +43,13 @@ func wire(t *testing.T) (endpoint string, sent func() (line string, head textpro
 		defer conn.Close()
 		r := textproto.NewReader(bufio.NewReader(conn))
 		line, _ = r.ReadLine()
-		head, err = r.ReadMIMEHeader()
-		assert.NoError(t, err)
+		head, _ = r.ReadMIMEHeader()
 		n, _ := strconv.Atoi(head.Get("Content-Length"))
 		body = make([]byte, n)
-		_, err = io.ReadFull(r.R, body)
-		assert.NoError(t, err)
+		_, _ = io.ReadFull(r.R, body) // a short body fails the test's comparison
 		fmt.Fprint(conn, "HTTP/1.1 200 OK\r\nETag: \"tag\"\r\nContent-Length: 0\r\n\r\n")
 	})
-	t.Cleanup(func() { l.Close(); wg.Wait() })
+	t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 	return "http://" + l.Addr().String(), func() (string, textproto.MIMEHeader, []byte) { wg.Wait(); return line, head, body }
 }
 

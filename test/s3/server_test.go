@@ -3,8 +3,11 @@ package s3
 import (
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/deploy/policies"
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/bucket/buckettest"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
@@ -29,4 +32,12 @@ func client(t *testing.T, cfg s3bucket.Config) *s3bucket.Client {
 func TestContract(t *testing.T) {
 	s := start(t)
 	buckettest.Run(t, func(t *testing.T) bucket.Bucket { return client(t, s.Config(Root)) })
+}
+
+// TestGuardIsStillNeeded fails when versitygw learns what the Guard is there for.
+func TestGuardIsStillNeeded(t *testing.T) {
+	s := start(t)
+	policy := policies.AWSOnly(policies.Names{BucketName: Bucket, Writer: Writer.AccessKeyID, Recovery: Recovery.AccessKeyID})
+	_, err := s.SDK(Root).PutBucketPolicy(t.Context(), &awss3.PutBucketPolicyInput{Bucket: aws.String(Bucket), Policy: aws.String(policy)})
+	require.ErrorContains(t, err, "MalformedPolicy")
 }
