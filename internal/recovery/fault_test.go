@@ -52,7 +52,7 @@ func TestFaults(t *testing.T) {
 							return op == c.op && strings.HasPrefix(key, c.key) && isProbe(key) == isProbe(c.key)
 						}}
 						w.set.Bucket, w.set.Transport = x, x
-						l := w.run(3 * time.Hour)
+						l := w.run(time.Hour)
 						require.Positive(t, x.struck, "the fault never struck")
 						w.settled(s, l)
 						for _, f := range s.forwarded {
@@ -94,7 +94,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 				require.True(t, x.dead, "the process did not die at call %d", n)
 
 				w.set.Bucket, w.set.Transport = w.bucket, w.gateway
-				w.settled(s, w.run(3*time.Hour))
+				w.settled(s, w.run(10*time.Minute))
 				for _, f := range s.forwarded {
 					require.LessOrEqual(t, w.gateway.got[f.BatchID], 2)
 				}

@@ -39,7 +39,7 @@ func (l *Loop) list(ctx context.Context) (turns []object, more bool, err error) 
 		if o.id == "" {
 			return
 		}
-		if m.state == "" {
+		if o.pending {
 			pending++
 			oldest = max(oldest, date.Sub(info.LastModified))
 		}
@@ -76,6 +76,7 @@ func (l *Loop) see(info bucket.Info) (object, *memo) {
 		m.pass = l.passes
 		o.again, o.failures = m.state == Waiting, m.failures
 	}
+	o.pending = m.state == ""
 	if t := l.tries[id]; t != nil {
 		t.listed = true
 	}

@@ -90,12 +90,21 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	}
 	l.round = round{}
 	for _, o := range objects {
-		if err := l.visit(ctx, o); err != nil {
+		err := l.visit(ctx, o)
+		l.recount(o)
+		if err != nil {
 			l.memo(o).failures++
 			return false, err
 		}
 	}
 	return more, l.judgeUnreadable()
+}
+
+// recount keeps the number of pending flares true between two listings.
+func (l *Loop) recount(o object) {
+	if m := l.memos[o.Key]; o.pending && (m == nil || m.state != "") {
+		l.update(func(s *Snapshot) { s.Pending-- })
+	}
 }
 
 // round is what one pass learned about the bucket.

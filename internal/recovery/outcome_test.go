@@ -154,6 +154,7 @@ func TestReplay(t *testing.T) {
 func TestMarkersAreSwept(t *testing.T) {
 	inWorld(t, func(w *world) {
 		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.set.PollInterval = 10 * time.Minute
 		l := New(w.set)
 		w.resume(l, w.set.MaxAge+47*time.Hour)
 		require.Equal(t, []string{id}, w.under("lifeline/done/"))

@@ -64,6 +64,7 @@ func (f fate) steps() []Step {
 type object struct {
 	bucket.Info
 	id       string
+	pending  bool // counted as pending by the listing
 	again    bool // it was waiting: after all that was never looked at
 	failures int  // path failures while it was worked on
 }

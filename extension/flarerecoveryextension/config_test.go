@@ -1,0 +1,100 @@
+package flarerecoveryextension
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension/internal/metadata"
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+)
+
+func load(t *testing.T, name string) *confmap.Conf {
+	t.Helper()
+	conf, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	sub, err := conf.Sub(component.NewIDWithName(metadata.Type, name).String())
+	require.NoError(t, err)
+	return sub
+}
+
+func parse(t *testing.T, conf *confmap.Conf) (*Config, error) {
+	t.Helper()
+	cfg := createDefaultConfig().(*Config)
+	if err := conf.Unmarshal(cfg); err != nil {
+		return nil, err
+	}
+	return cfg, confmap.Validate(cfg)
+}
+
+func TestConfigDefaults(t *testing.T) {
+	cfg, err := parse(t, load(t, ""))
+	require.NoError(t, err)
+	require.Equal(t, "lifeline/", cfg.StatePrefix)
+	require.Equal(t, 30*time.Second, cfg.PollInterval)
+	require.Equal(t, 336*time.Hour, cfg.MaxAge)
+	require.Equal(t, 10*bytesize.GiB, cfg.Quarantine.MaxBytes)
+	require.Equal(t, 32*bytesize.MiB, cfg.MaxRate)
+	require.Equal(t, 30*time.Second, cfg.Forward.HTTP.Timeout)
+}
+
+func TestConfigFull(t *testing.T) {
+	cfg, err := parse(t, load(t, "full"))
+	require.NoError(t, err)
+	require.Equal(t, "agents/state/", cfg.StatePrefix)
+	require.Equal(t, bytesize.GiB, cfg.Quarantine.MaxBytes)
+	require.Equal(t, bytesize.MiB, cfg.MaxRate)
+	require.Equal(t, "X-Scope-OrgID", cfg.Forward.TenantHeader)
+}
+
+// One bad value per error: each names its key and says what to do.
+func TestConfigErrors(t *testing.T) {
+	for _, c := range []struct {
+		key   string
+		value any
+		want  []string
+	}{
+		{"s3::bucket", "", []string{"s3: bucket: missing"}},
+		{"s3::prefix", "f", []string{"s3: prefix:", "for example f/"}},
+		{"state_prefix", "", []string{"state_prefix:", "for example lifeline/"}},
+		{"state_prefix", "/lifeline/", []string{"state_prefix:", "begin with a slash"}},
+		{"state_prefix", "f/state/", []string{"state_prefix:", "side by side"}},
+		{"s3::prefix", "lifeline/f/", []string{"state_prefix:", "side by side"}},
+		{"identities_file", "", []string{"identities_file: missing", "lifeline keygen recovery"}},
+		{"allowed_signers_file", "", []string{"allowed_signers_file: missing", "lifeline keygen agent"}},
+		{"audience", "a\nb", []string{"audience:", "one line"}},
+		{"poll_interval", "0s", []string{"poll_interval:", "1s or more"}},
+		{"max_age", "1s", []string{"max_age:", "336h"}},
+		{"quarantine::max_bytes", "0", []string{"quarantine::max_bytes:", "10GiB"}},
+		{"quarantine::max_bytes", "10GB", []string{"max_bytes", "GiB"}},
+		{"max_rate", 0, []string{"max_rate:", "32MiB"}},
+		{"lease", true, []string{"lease:", "one recovery per bucket"}},
+		{"forward::http::endpoint", "", []string{"forward: http::endpoint: missing"}},
+		{"forward::http::endpoint", "gateway:4319", []string{"forward: http::endpoint:", "https://"}},
+		{"forward::http::timeout", "0s", []string{"forward: http::timeout:"}},
+		{"forward::http::compression", "gzip", []string{"forward: http::compression:", "leave it out"}},
+		{"forward::http::headers", map[string]any{"x-scope-orgid": "one"}, []string{"http::headers:", "tenant_header"}},
+		{"forward::http::headers", map[string]any{"Lifeline-Agent": "one"}, []string{"http::headers:", "recovery itself"}},
+		{"forward::tenant_header", "X Scope", []string{"forward: tenant_header:", "X-Scope-OrgID"}},
+		{"forward::tenant_header", "Authorization", []string{"forward: tenant_header:", "another name"}},
+		{"forward::grpc", map[string]any{"endpoint": "gateway:4317"}, []string{"forward: grpc: not supported yet"}},
+		{"forward::compression", "gzip", []string{"forward: compression: not supported yet"}},
+		{"forward::receipt_key_file", "/etc/k", []string{"forward: receipt_key_file: not supported yet"}},
+		{"forwrad", "x", []string{"forwrad"}},
+	} {
+		t.Run(c.key, func(t *testing.T) {
+			conf := load(t, "")
+			require.NoError(t, conf.Merge(confmap.NewFromStringMap(map[string]any{"forward::tenant_header": "X-Scope-OrgID"})))
+			require.NoError(t, conf.Merge(confmap.NewFromStringMap(map[string]any{c.key: c.value})))
+			_, err := parse(t, conf)
+			for _, want := range c.want {
+				require.ErrorContains(t, err, want)
+			}
+		})
+	}
+}
