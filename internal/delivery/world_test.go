@@ -1,0 +1,354 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// world is one agent's engine between a scripted gateway and faulty buckets,
+// inside one bubble. Every record it accepts has a number of its own, so that
+// what became of each can be told. Conservation and the bound of the ring are
+// asserted at every send, at every PUT and at every look.
+type world struct {
+	t       *testing.T
+	e       *Engine
+	gw      *gateway
+	buckets []*bucket.Fake
+	opener  *flare.Opener
+	padding int // incompressible bytes per record
+
+	mu       sync.Mutex
+	accepted int64 // records
+	checks   int
+	gateways []bool
+	lost     map[LossReason]int64
+	rejected int64
+	dropped  int64
+	flares   []*flare.Manifest
+}
+
+// gateway answers as its script says. A request with an effect is decoded: its
+// records have arrived.
+type gateway struct {
+	w      *world
+	mu     sync.Mutex
+	script func(ctx context.Context, r *otlpsend.Request, try int) (effect bool, a otlpsend.Answer)
+	tries  int
+	got    map[string][]string // record: batch ids it came with
+	header map[string]string   // of the latest request
+	late   []func()            // bodies that are still read
+	keep   bool                // go on reading bodies after Send has returned
+}
+
+var (
+	ack     = otlpsend.Answer{Verdict: otlpsend.Delivered}
+	refusal = otlpsend.Answer{Verdict: otlpsend.Down, Cause: otlpsend.CauseRefused, Err: errors.New("connection refused")}
+	timeout = otlpsend.Answer{Verdict: otlpsend.Down, Cause: otlpsend.CauseTimeout, Err: errors.New("timeout")}
+	html    = otlpsend.Answer{Verdict: otlpsend.Broken, Cause: otlpsend.CauseNotAnAck, Err: errors.New("200 text/html")}
+	tooBig  = otlpsend.Answer{Verdict: otlpsend.TooLarge, Cause: otlpsend.CauseClient, Message: "larger than max", Err: errors.New("413")}
+	badData = otlpsend.Answer{Verdict: otlpsend.BadData, Cause: otlpsend.CauseClient, Message: "bad", Err: errors.New("400")}
+)
+
+type script = func(ctx context.Context, r *otlpsend.Request, try int) (bool, otlpsend.Answer)
+
+func up(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer)   { return true, ack }
+func down(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, refusal }
+func lostAnswer(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) {
+	return true, timeout
+}
+
+func hung(ctx context.Context, _ *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+	<-ctx.Done()
+	return false, timeout
+}
+
+func (g *gateway) set(s script) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.script = s
+}
+
+// Send implements otlpsend.Transport.
+func (g *gateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
+	g.w.check()
+	g.mu.Lock()
+	g.tries++
+	try, s := g.tries, g.script
+	g.header = r.Header
+	g.mu.Unlock()
+	effect, a := s(ctx, r, try)
+	if effect {
+		records := g.w.records(r.Body, r.RawSize)
+		g.mu.Lock()
+		for _, id := range records {
+			g.got[id] = append(g.got[id], r.Header[frame.HeaderBatchID])
+		}
+		g.mu.Unlock()
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.keep {
+		want := read(r.Body)
+		g.late = append(g.late, func() {
+			require.Equal(g.w.t, want, read(r.Body), "a page was used again while its body was read")
+			r.Released()
+		})
+		return a
+	}
+	r.Released()
+	return a
+}
+
+func read(b frame.Body) []byte {
+	var buf bytes.Buffer
+	_, _ = b.WriteTo(&buf)
+	return buf.Bytes()
+}
+
+// records decodes the records of one stored frame.
+func (w *world) records(body frame.Body, size int64) []string {
+	raw, err := otlpcodec.Decompress(body, size)
+	require.NoError(w.t, err)
+	ld, err := otlpcodec.DecodeLogs(raw)
+	require.NoError(w.t, err)
+	var ids []string
+	for _, rl := range ld.ResourceLogs().All() {
+		for _, sl := range rl.ScopeLogs().All() {
+			for _, lr := range sl.LogRecords().All() {
+				id, _, _ := strings.Cut(lr.Body().Str(), " ")
+				ids = append(ids, id)
+			}
+		}
+	}
+	return ids
+}
+
+func testKey[T any](t *testing.T, name string, parse func(io.Reader) (T, error)) T {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name))
+	require.NoError(t, err)
+	v, err := parse(bytes.NewReader(b))
+	require.NoError(t, err)
+	return v
+}
+
+// newWorld starts an engine with small sizes and classic keys; change may
+// adjust its settings.
+func newWorld(t *testing.T, change func(*Settings)) *world {
+	t.Helper()
+	w := &world{t: t, padding: 100, lost: map[LossReason]int64{}}
+	w.gw = &gateway{w: w, script: up, got: map[string][]string{}}
+	w.buckets = []*bucket.Fake{bucket.NewFake(), bucket.NewFake()}
+	w.opener = &flare.Opener{
+		Identities: testKey(t, "recovery_classic.key", flare.ParseIdentities),
+		Signers:    testKey(t, "allowed_signers", flare.ParseAllowedSigners),
+	}
+	pem, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", "agent_ed25519"))
+	require.NoError(t, err)
+	signer, err := flare.ParseSigner(pem, nil)
+	require.NoError(t, err)
+	recipients, err := flare.ParseRecipients(strings.NewReader(readKeys(t, "recipients_classic.txt")), false)
+	require.NoError(t, err)
+	s := Settings{
+		Agent: "acme/host-17", Audience: "acme-prod",
+		Frame:   FrameSettings{MaxSize: 16 << 10, Linger: time.Second},
+		Ring:    RingSettings{Capacity: 4 << 20, MaxAge: 5 * time.Minute},
+		Retry:   RetrySettings{InitialInterval: time.Second, MaxInterval: 30 * time.Second, Timeout: 30 * time.Second},
+		Senders: 4, ShutdownTimeout: 20 * time.Second,
+		Flare: &FlareSettings{
+			MaxSize: 512 << 10, Budget: 1 << 30,
+			Sealer: func() (*flare.Sealer, error) { return &flare.Sealer{Recipients: recipients, Signer: signer}, nil },
+		},
+		Transport: w.gw, Observer: w.observer(),
+	}
+	for i, b := range w.buckets {
+		b.Seen = func(bucket.Call) { w.check() }
+		s.Flare.Targets = append(s.Flare.Targets, Target{Name: fmt.Sprint("bucket-", i), Bucket: b, Prefix: "f/"})
+	}
+	if change != nil {
+		change(&s)
+	}
+	w.e, err = New(s)
+	require.NoError(t, err)
+	require.NoError(t, w.e.Start(t.Context()))
+	return w
+}
+
+func readKeys(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name))
+	require.NoError(t, err)
+	return string(b)
+}
+
+func (w *world) observer() Observer {
+	locked := func(f func()) {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		f()
+	}
+	return Observer{
+		Gateway:  func(ok bool, _ otlpsend.Cause, _ error) { locked(func() { w.gateways = append(w.gateways, ok) }) },
+		Lost:     func(_ frame.Signal, r LossReason, n int64) { locked(func() { w.lost[r] += n }) },
+		Rejected: func(_ frame.Signal, n int64, _ string) { locked(func() { w.rejected += n }) },
+		Dropped:  func(_ frame.Signal, n int64) { locked(func() { w.dropped += n }) },
+		Flared: func(m *flare.Manifest, _ string, _ time.Duration, _ int64) {
+			locked(func() { w.flares = append(w.flares, m) })
+		},
+	}
+}
+
+// accept hands in one call of n new records.
+func (w *world) accept(n int) error {
+	w.t.Helper()
+	ld := plog.NewLogs()
+	records := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
+	for i := range n {
+		pad := make([]byte, w.padding)
+		for k := range pad {
+			pad[k] = byte('!' + rand.IntN(90))
+		}
+		records.AppendEmpty().Body().SetStr(fmt.Sprintf("record-%d %s", w.accepted+int64(i), pad))
+	}
+	pieces, err := otlpcodec.EncodeLogs(ld, w.e.s.Frame.MaxSize)
+	require.NoError(w.t, err)
+	if err := w.e.Accept(frame.Logs, nil, pieces); err != nil {
+		return err
+	}
+	w.accepted += int64(n)
+	return nil
+}
+
+// feed accepts n records every interval for the given time.
+func (w *world) feed(n int, interval, during time.Duration) {
+	w.t.Helper()
+	for end := time.Now().Add(during); time.Now().Before(end); {
+		require.NoError(w.t, w.accept(n))
+		w.wait(interval)
+	}
+}
+
+// wait lets the time pass.
+func (w *world) wait(d time.Duration) {
+	timer := time.NewTimer(d)
+	<-timer.C
+	synctest.Wait()
+	w.check()
+}
+
+// check asserts what must be true at every instant.
+func (w *world) check() {
+	s := w.e.Snapshot()
+	for i, c := range s.Signals {
+		sum := c.Delivered + c.Rejected + c.Held
+		for _, n := range c.Flared {
+			sum += n
+		}
+		for _, n := range c.Lost {
+			sum += n
+		}
+		require.Equal(w.t, c.Accepted, sum, "conservation of %s: %+v", frame.Signal(i), c)
+		require.GreaterOrEqual(w.t, c.Held, int64(0))
+	}
+	require.LessOrEqual(w.t, s.Used, s.Capacity)
+	require.NoError(w.t, w.e.ring.Check())
+	w.mu.Lock()
+	w.checks++
+	w.mu.Unlock()
+}
+
+func (w *world) logs() Items { return w.e.Snapshot().Signals[frame.Logs] }
+
+// shutdown ends the engine and returns how long that took.
+func (w *world) shutdown() time.Duration {
+	w.t.Helper()
+	begin := time.Now()
+	require.NoError(w.t, w.e.Shutdown(w.t.Context()))
+	took := time.Since(begin)
+	require.LessOrEqual(w.t, took, w.e.s.ShutdownTimeout)
+	w.check()
+	require.Zero(w.t, w.logs().Held)
+	return took
+}
+
+// stored opens everything in the buckets.
+func (w *world) stored() []*flare.Flare {
+	w.t.Helper()
+	var all []*flare.Flare
+	for _, b := range w.buckets {
+		for _, key := range b.Keys() {
+			data, _, err := b.Get(context.Background(), key, flare.MaxObject)
+			require.NoError(w.t, err)
+			id := strings.TrimSuffix(strings.TrimPrefix(key, "f/"), ".age")
+			fl, err := w.opener.Open(flare.Object{ID: id}, data)
+			require.NoError(w.t, err)
+			all = append(all, fl)
+		}
+	}
+	return all
+}
+
+// verify holds what arrived, record by record, against what was accepted: a
+// record that is missing was counted as lost or rejected, and one that arrived
+// twice came with the same batch.
+func (w *world) verify() (missing, twice int64) {
+	w.t.Helper()
+	arrived := map[string][]string{}
+	w.gw.mu.Lock()
+	for id, batches := range w.gw.got {
+		arrived[id] = append(arrived[id], batches...)
+	}
+	w.gw.mu.Unlock()
+	for _, fl := range w.stored() {
+		if fl.Manifest.Reason == flare.Rejected {
+			continue
+		}
+		for _, f := range fl.Frames {
+			for _, id := range w.records(f.Stored, f.RawSize) {
+				arrived[id] = append(arrived[id], string(f.BatchID))
+			}
+		}
+	}
+	for i := range w.accepted {
+		batches := arrived[fmt.Sprint("record-", i)]
+		if len(batches) == 0 {
+			missing++
+			continue
+		}
+		if len(batches) > 1 {
+			twice++
+		}
+		for _, b := range batches {
+			require.Equal(w.t, batches[0][:32], b[:32], "record %d came in two batches", i)
+		}
+	}
+	require.Positive(w.t, w.checks, "nothing was checked")
+	return missing, twice
+}
+
+func sum[K comparable](m map[K]int64) (n int64) {
+	for _, v := range m {
+		n += v
+	}
+	return n
+}
