@@ -2,6 +2,8 @@ package main
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"text/tabwriter"
@@ -46,12 +48,13 @@ func (r *result) manifestRows(row func(name, value string)) {
 	row("from", m.Oldest.Format(time.RFC3339))
 	row("to", m.Newest.Format(time.RFC3339))
 	row("holds", contents(m))
-	for signal, items := range m.Lost {
-		row("lost since boot", fmt.Sprintf("%d items of %s", items, signal))
+	for _, signal := range slices.Sorted(maps.Keys(m.Lost)) {
+		row("lost since boot", fmt.Sprintf("%d items of %s", m.Lost[signal], signal))
 	}
 	row("version", m.Report.Version)
-	for cause, n := range m.Report.Causes {
-		row("cause", strings.TrimSuffix(fmt.Sprintf("%s, %d attempts: %s", cause, n, m.Report.Sample[cause]), ": "))
+	for _, cause := range slices.Sorted(maps.Keys(m.Report.Causes)) {
+		text := fmt.Sprintf("%s, %d attempts: %q", cause, m.Report.Causes[cause], m.Report.Sample[cause])
+		row("cause", strings.TrimSuffix(text, `: ""`))
 	}
 	for _, rec := range m.Records {
 		row("record", fmt.Sprintf("%s  %d bytes, %d raw, %d items", rec.Name, rec.Size, rec.RawSize, rec.Items))

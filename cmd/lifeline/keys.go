@@ -31,6 +31,9 @@ func (k *keyFlags) register(flags *pflag.FlagSet) {
 // opener reads the files. Without an identity file it returns nil, and without
 // an allowed signers file an opener that trusts nobody.
 func (k *keyFlags) opener() (*flare.Opener, error) {
+	if k.maxAge <= 0 {
+		return nil, usagef("--max-age must be positive: it is not switched off")
+	}
 	if k.identities == "" {
 		return nil, nil
 	}

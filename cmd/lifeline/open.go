@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 
@@ -49,15 +50,18 @@ Send the records of one signal to a gateway with
 
 // extract writes a verified flare into a new folder of root. The names are the
 // format's own, and root keeps even a wrong one inside.
+// A folder that cannot be completed is removed.
 func extract(root *os.Root, id string, f *flare.Flare) error {
 	if err := root.Mkdir(id, 0o700); err != nil {
 		return fmt.Errorf("write flare %s: %w", id, err)
 	}
-	sub, err := root.OpenRoot(id)
-	if err != nil {
-		return fmt.Errorf("write flare %s: %w", id, err)
+	if err := fill(root, id, f); err != nil {
+		return fmt.Errorf("write flare %s: %w", id, errors.Join(err, root.RemoveAll(id)))
 	}
-	defer sub.Close() //nolint:errcheck // a folder that was only looked up
+	return nil
+}
+
+func fill(root *os.Root, folder string, f *flare.Flare) error {
 	files := map[string]func(*os.File) error{
 		"manifest.json":     write(f.RawManifest),
 		"manifest.json.sig": write(f.RawSignature),
@@ -69,12 +73,12 @@ func extract(root *os.Root, id string, f *flare.Flare) error {
 		}
 	}
 	for name, content := range files {
-		out, err := sub.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+		out, err := root.OpenFile(filepath.Join(folder, name), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 		if err != nil {
-			return fmt.Errorf("write flare %s: %w", id, err)
+			return err
 		}
 		if err := errors.Join(content(out), out.Sync(), out.Close()); err != nil {
-			return fmt.Errorf("write flare %s: %s: %w", id, name, err)
+			return fmt.Errorf("%s: %w", name, err)
 		}
 	}
 	return nil
