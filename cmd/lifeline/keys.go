@@ -61,7 +61,7 @@ func parseFile[T any](flag, name string, parse func(io.Reader) (T, error)) (T, e
 	if err != nil {
 		return none, fmt.Errorf("%s: %w", flag, err)
 	}
-	defer f.Close() //nolint:errcheck // it was only read
+	defer f.Close()
 	parsed, err := parse(f)
 	if err != nil {
 		return none, fmt.Errorf("%s: %s: %w", flag, name, err)

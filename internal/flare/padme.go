@@ -11,7 +11,7 @@ func padme(n int64) int64 {
 		return n
 	}
 	e := bits.Len64(uint64(n)) - 1  // floor(log2 n)
-	s := bits.Len64(uint64(e))      // bits needed to store e
+	s := bits.Len(uint(e))          // bits needed to store e
 	mask := int64(1)<<uint(e-s) - 1 // e >= s for every n >= 2
 	return (n + mask) &^ mask
 }

@@ -165,7 +165,14 @@ func TestSizeBoundIsAnUpperBound(t *testing.T) {
 	}
 	rapid.Check(t, func(r *rapid.T) {
 		s := rapid.SampledFrom(sealers).Draw(r, "sealer")
-		m, frames, stored, meta := drawFlare(r)
+		m, frames := drawFlare(r)
+		var stored, meta int64
+		for _, f := range frames {
+			stored += f.Stored.Len()
+			for key, values := range f.Meta {
+				meta += int64(len(key + strings.Join(values, "")))
+			}
+		}
 		var n counter
 		require.NoError(r, s.Seal(&n, m, frames))
 		require.LessOrEqual(r, int64(n), s.SizeBound(len(frames), stored, meta))
@@ -173,8 +180,9 @@ func TestSizeBoundIsAnUpperBound(t *testing.T) {
 }
 
 // drawFlare draws a flare of the longest values as often as of ordinary ones.
-func drawFlare(r *rapid.T) (m *Manifest, frames []frame.Frame, stored, meta int64) {
-	m = testManifest()
+func drawFlare(r *rapid.T) (*Manifest, []frame.Frame) {
+	var frames []frame.Frame
+	m := testManifest()
 	m.Agent = strings.Repeat("a", rapid.SampledFrom([]int{1, frame.MaxAgent}).Draw(r, "agent"))
 	m.Audience = strings.Repeat(`"`, rapid.IntRange(0, maxAudience).Draw(r, "audience"))
 	m.Report.Sample["dns"] = strings.Repeat("<", rapid.IntRange(0, 800).Draw(r, "sample"))
@@ -196,12 +204,10 @@ func drawFlare(r *rapid.T) (m *Manifest, frames []frame.Frame, stored, meta int6
 		}
 		if values := rapid.SliceOfN(rapid.StringMatching(`["\\ a-z]{0,9}`), 0, 5).Draw(r, "meta"); len(values) > 0 {
 			f.Meta = map[string][]string{"k": values}
-			meta += int64(len("k" + strings.Join(values, "")))
 		}
-		stored += f.Stored.Len()
 		frames = append(frames, f)
 	}
-	return m, frames, stored, meta
+	return m, frames
 }
 
 // counter counts what is written.

@@ -5,7 +5,6 @@ import (
 	"crypto/rand"
 	"crypto/sha512"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -130,10 +129,14 @@ func parseSignature(text []byte) (*signature, error) {
 // parsePublicKey accepts Ed25519 keys and their certificates. The type is
 // looked at first, so that no parser of another algorithm runs.
 func parsePublicKey(wire []byte) (ssh.PublicKey, error) {
-	if len(wire) < 4 || uint64(binary.BigEndian.Uint32(wire)) > uint64(len(wire)-4) {
+	var named struct {
+		Algo string
+		Rest []byte `ssh:"rest"`
+	}
+	if err := ssh.Unmarshal(wire, &named); err != nil {
 		return nil, errors.New("malformed public key")
 	}
-	algo := string(wire[4 : 4+binary.BigEndian.Uint32(wire)])
+	algo := named.Algo
 	if algo != ssh.KeyAlgoED25519 && algo != ssh.CertAlgoED25519v01 {
 		return nil, fmt.Errorf("public key of type %.40q: only %s is allowed", algo, ssh.KeyAlgoED25519)
 	}
