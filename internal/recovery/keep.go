@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"maps"
 	"strings"
 	"time"
 
@@ -15,37 +16,51 @@ const maxReads = 500
 // keeper is the housekeeping of a Loop: how full quarantine is, which markers
 // are old, which numbers of flares are missing. Owned by Run.
 type keeper struct {
-	next        time.Time // of counting
-	quarantined int64     // bytes
-	unread      []string  // ids of markers another process wrote
-	known       map[string]bool
-	boots       map[string]*seqs // by principal and boot
+	next        time.Time         // of counting
+	quarantined int64             // bytes
+	unread      []string          // ids of markers another process wrote
+	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
+	boots       map[string]*seqs  // by principal and boot
 }
 
 func newKeeper() keeper {
-	return keeper{known: map[string]bool{}, boots: map[string]*seqs{}}
+	return keeper{known: map[string]string{}, boots: map[string]*seqs{}}
 }
 
 // seqs are the numbers of one boot's flares.
 type seqs struct {
 	first, last uint64
 	known       map[uint64]bool // taken, or given up by the agent itself
+	markers     int             // in done/; with the last one the boot is forgotten
 }
 
 // learn adds what a marker says.
 func (k *keeper) learn(m marker) {
-	k.known[m.FlareID] = true
 	name := m.Principal + "\n" + m.BootID
 	s := k.boots[name]
 	if s == nil {
 		s = &seqs{first: m.Seq, last: m.Seq, known: map[uint64]bool{}}
 		k.boots[name] = s
 	}
+	if k.known[m.FlareID] == "" {
+		k.known[m.FlareID] = name
+		s.markers++
+	}
 	s.first, s.last = min(s.first, m.Seq), max(s.last, m.Seq)
 	s.known[m.Seq] = true
 	for _, u := range m.Unresolved {
 		s.known[u] = true
 	}
+}
+
+// unlearn forgets a marker that is not there any more.
+func (k *keeper) unlearn(id string) {
+	if s := k.boots[k.known[id]]; s != nil {
+		if s.markers--; s.markers == 0 {
+			delete(k.boots, k.known[id])
+		}
+	}
+	delete(k.known, id)
 }
 
 // gaps counts the numbers missing between the first and the last known of each
@@ -98,18 +113,25 @@ func (l *Loop) sweepMarkers(ctx context.Context) error {
 	k := &l.keeping
 	prefix := l.s.StatePrefix + "done/"
 	var old []string
+	gone := maps.Clone(k.known)
 	k.unread = k.unread[:0]
 	err := l.each(ctx, prefix, func(info bucket.Info, now time.Time) {
 		id := strings.TrimPrefix(info.Key, prefix)
+		_, known := k.known[id]
 		switch {
 		case now.Sub(info.LastModified) > l.s.MaxAge+markerGrace:
 			old = append(old, info.Key)
-		case frame.IsHex32(id) && !k.known[id]:
+			return
+		case frame.IsHex32(id) && !known:
 			k.unread = append(k.unread, id)
 		}
+		delete(gone, id)
 	})
 	if err != nil {
 		return err
+	}
+	for id := range gone {
+		k.unlearn(id)
 	}
 	for _, key := range old {
 		if _, err := l.bucket.Delete(ctx, key); err != nil {
@@ -128,7 +150,7 @@ func (l *Loop) readMarkers(ctx context.Context) {
 	}
 	n := min(maxReads, len(k.unread))
 	for _, id := range k.unread[:n] {
-		k.known[id] = true
+		k.known[id] = ""
 		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), maxMarker)
 		if err != nil {
 			continue

@@ -45,13 +45,18 @@ type work struct {
 	bad    map[frame.BatchID]error  // refused again after another record was acked
 }
 
-func newWork(keys *Keys, fl *flare.Flare) *work {
+func newWork() *work {
 	return &work{
-		keys: keys, marker: markerOf(fl),
-		event: Event{Principal: fl.Principal, Agent: fl.Manifest.Agent, Why: fl.Manifest.Reason},
 		acked: map[frame.BatchID]bool{}, split: map[frame.BatchID]bool{},
 		doubt: map[frame.BatchID]uint64{}, bad: map[frame.BatchID]error{},
 	}
+}
+
+// verified notes what the latest opening says: between two of them the trust
+// file may have given the key another principal.
+func (w *work) verified(keys *Keys, fl *flare.Flare) {
+	w.keys, w.marker = keys, markerOf(fl)
+	w.event.Principal, w.event.Agent, w.event.Why = fl.Principal, fl.Manifest.Agent, fl.Manifest.Reason
 }
 
 // settled reports whether nothing more is to be sent for id.

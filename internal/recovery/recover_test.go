@@ -117,3 +117,23 @@ func TestGatewayDownThenBack(t *testing.T) {
 		w.onlyOurs()
 	})
 }
+
+// The principal is what the trust file says when a record is sent, not what it
+// said when the flare was opened first.
+func TestPrincipalOfTheLatestOpening(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer { return down() }
+		l := New(w.set)
+		w.resume(l, time.Minute)
+		require.Equal(t, "acme/host-17", w.gateway.requests[0].Header[frame.HeaderAgent])
+
+		w.agents["acme/renamed"] = w.agents["acme/host-17"]
+		w.trust("acme/renamed")
+		w.gateway.answer = nil
+		w.resume(l, time.Minute)
+		last := w.gateway.requests[len(w.gateway.requests)-1]
+		require.Equal(t, "acme/renamed", last.Header[frame.HeaderAgent])
+		require.Equal(t, "acme/renamed", w.events[0].Principal)
+	})
+}

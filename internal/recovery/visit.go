@@ -27,6 +27,9 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 	if len(m.todo) > 0 {
 		return l.finish(ctx, o, m)
 	}
+	if l.keys = l.s.Keys(); l.keys == nil {
+		return nil
+	}
 	// Whatever is found below, an id in done/ was taken once and never is again.
 	done, err := l.isDone(ctx, o.id)
 	switch {
@@ -36,9 +39,6 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return l.decide(ctx, o, m, fate{done: true})
 	case l.tries[o.id] != nil && len(l.tries[o.id].keys) >= maxTries:
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
-	}
-	if l.keys = l.s.Keys(); l.keys == nil {
-		return nil
 	}
 	fl, err := l.open(ctx, o)
 	if err != nil {
@@ -114,8 +114,9 @@ func (l *Loop) notOpened(ctx context.Context, o object, m *memo, err error) erro
 // take decides what becomes of a verified flare.
 func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare) error {
 	if m.work == nil {
-		m.work = newWork(l.keys, fl)
+		m.work = newWork()
 	}
+	m.work.verified(l.keys, fl)
 	switch fl.Manifest.Reason {
 	case flare.Drill:
 		if err := checkDrill(fl); err != nil {
