@@ -9,6 +9,8 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/confmap/confmaptest"
+	"go.opentelemetry.io/collector/confmap/provider/envprovider"
+	"go.opentelemetry.io/collector/confmap/provider/fileprovider"
 
 	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension/internal/metadata"
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
@@ -50,6 +52,24 @@ func TestConfigFull(t *testing.T) {
 	require.Equal(t, bytesize.GiB, cfg.Quarantine.MaxBytes)
 	require.Equal(t, bytesize.MiB, cfg.MaxRate)
 	require.Equal(t, "X-Scope-OrgID", cfg.Forward.TenantHeader)
+}
+
+// The configuration we ship is taken as it is, without one variable set.
+func TestShippedConfig(t *testing.T) {
+	resolver, err := confmap.NewResolver(confmap.ResolverSettings{
+		URIs:              []string{"file:" + filepath.Join("..", "..", "testdata", "configs", "recovery.yaml")},
+		ProviderFactories: []confmap.ProviderFactory{fileprovider.NewFactory(), envprovider.NewFactory()},
+		DefaultScheme:     "env",
+	})
+	require.NoError(t, err)
+	all, err := resolver.Resolve(t.Context())
+	require.NoError(t, err)
+	conf, err := all.Sub("extensions::flare_recovery")
+	require.NoError(t, err)
+	cfg, err := parse(t, conf)
+	require.NoError(t, err)
+	require.Equal(t, "f/", cfg.S3.Prefix)
+	require.NoError(t, resolver.Shutdown(t.Context()))
 }
 
 // One bad value per error: each names its key and says what to do.
