@@ -22,6 +22,7 @@ type HTTP struct {
 	client   http.Client
 	urls     [frame.NumSignals]string
 	failures atomic.Int32 // attempts in a row that got no answer at all
+	notAfter atomic.Int64 // Unix time; 0: not known
 }
 
 var _ Transport = (*HTTP)(nil)
@@ -80,6 +81,9 @@ func (h *HTTP) send(ctx context.Context, r *Request, body *body) Answer {
 		return NetworkAnswer(ctx, err)
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.TLS != nil && len(resp.TLS.PeerCertificates) > 0 {
+		h.notAfter.Store(resp.TLS.PeerCertificates[0].NotAfter.Unix())
+	}
 	content, err := readAnswer(resp.Body)
 	if ctx.Err() != nil {
 		h.failures.Add(1)
@@ -90,6 +94,15 @@ func (h *HTTP) send(ctx context.Context, r *Request, body *body) Answer {
 		Signal: r.Signal, Status: resp.StatusCode, Header: resp.Header,
 		Body: content, BodyErr: err, Now: time.Now(),
 	})
+}
+
+// NotAfter returns when the server's certificate ends, as of its last answer;
+// the zero time before the first, or without TLS.
+func (h *HTTP) NotAfter() time.Time {
+	if at := h.notAfter.Load(); at != 0 {
+		return time.Unix(at, 0).UTC()
+	}
+	return time.Time{}
 }
 
 // setHeaders puts the metadata first, so that no client can overwrite what

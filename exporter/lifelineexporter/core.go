@@ -1,0 +1,279 @@
+package lifelineexporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/exporter"
+	"go.uber.org/zap"
+
+	"github.com/otel-lifeline/lifeline/internal/delivery"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// registry finds the core of a configuration. The Collector hands the same
+// *Config to the exporters of all signals of one component id.
+type registry struct {
+	mu    sync.Mutex
+	cores map[*Config]*core // from the first attach to the last release
+}
+
+// attach makes the exporter of one signal, and the core with the first of them.
+func (r *registry) attach(ctx context.Context, set exporter.Settings, cfg component.Config, s frame.Signal) (*signalExporter, error) {
+	run, err := newRunCall(ctx, set, s)
+	if err != nil {
+		return nil, fmt.Errorf("make the inner exporter: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.cores[cfg.(*Config)]
+	if c == nil {
+		if c, err = newCore(set, cfg.(*Config)); err != nil {
+			return nil, err
+		}
+		if r.cores == nil {
+			r.cores = map[*Config]*core{}
+		}
+		r.cores[c.cfg] = c
+		c.forget = func() {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			delete(r.cores, c.cfg)
+		}
+	}
+	c.runs[s] = run
+	c.users++
+	return &signalExporter{core: c, signal: s}, nil
+}
+
+// core is what the signals of one component id share: the engine with its ring,
+// the fallback, metrics and status. It starts with the first signal and drains
+// with the last.
+type core struct {
+	cfg      *Config
+	id       component.ID
+	version  string
+	set      component.TelemetrySettings
+	metaKeys []string // lower case
+	health   health
+	metrics  *telemetry
+	forget   func() // takes the core out of the registry
+
+	// Changed only while exporters are made, before Start.
+	runs [frame.NumSignals]runCall
+
+	mu sync.Mutex
+	// mu guards the following.
+	users   int // signals that were not shut down
+	started bool
+	err     error // of the first start
+	running *running
+}
+
+// running is what a started core owns. It is immutable.
+type running struct {
+	engine   *delivery.Engine
+	reporter *reporter
+	client   *http.Client
+	fallback *fallback // nil without flare
+	stop     context.CancelFunc
+	watchers sync.WaitGroup
+}
+
+func newCore(set exporter.Settings, cfg *Config) (*core, error) {
+	metrics, err := newTelemetry(set.TelemetrySettings, set.ID)
+	if err != nil {
+		return nil, err
+	}
+	c := &core{cfg: cfg, id: set.ID, version: set.BuildInfo.Version, set: set.TelemetrySettings, metrics: metrics}
+	for _, key := range cfg.MetadataKeys {
+		c.metaKeys = append(c.metaKeys, strings.ToLower(key))
+	}
+	return c, nil
+}
+
+// maxFrame returns the most bytes of one encoded piece.
+func (c *core) maxFrame() int64 { return int64(c.cfg.Frame.MaxSize) }
+
+var errStopped = errors.New("the exporter is not running")
+
+// accept hands the pieces of one call to the engine.
+func (c *core) accept(s frame.Signal, meta map[string][]string, pieces []otlpcodec.Piece) error {
+	c.mu.Lock()
+	run := c.running
+	c.mu.Unlock()
+	if run == nil {
+		return errStopped
+	}
+	err := run.engine.Accept(s, meta, pieces)
+	if errors.Is(err, delivery.ErrTooLarge) {
+		return consumererror.NewPermanent(err)
+	}
+	return err
+}
+
+// start starts the core with the first signal; the others only add their host.
+func (c *core) start(ctx context.Context, host component.Host) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.health.attach(host)
+	if !c.started {
+		c.started = true
+		c.running, c.err = c.run(ctx, host)
+	}
+	return c.err
+}
+
+// run builds and starts everything. It needs no gateway and no bucket, and no
+// key file that works; only a broken client configuration is an error.
+func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
+	clientCfg := *c.cfg.HTTP.Get()
+	if clientCfg.MaxIdleConnsPerHost == 0 {
+		clientCfg.MaxIdleConnsPerHost = c.cfg.Senders
+	}
+	client, err := clientCfg.ToClient(ctx, host.GetExtensions(), c.set)
+	if err != nil {
+		return nil, fmt.Errorf("make the client of http: %w", err)
+	}
+	transport, err := otlpsend.NewHTTP(client, clientCfg.Endpoint)
+	if err != nil {
+		return nil, fmt.Errorf("http::endpoint: %w", err)
+	}
+	ctx = context.WithoutCancel(ctx)
+	r := &running{
+		client:   client,
+		reporter: &reporter{ctx: ctx, id: c.id.String(), log: c.set.Logger, health: &c.health, builder: c.metrics.builder},
+		stop:     func() {},
+	}
+	if c.cfg.Flare.HasValue() {
+		if r.fallback, err = newFallback(c.cfg.Flare.Get(), &c.health, c.set.Logger); err != nil {
+			return nil, err
+		}
+	}
+	if r.engine, err = delivery.New(c.settings(r, transport)); err != nil {
+		return nil, fmt.Errorf("make the engine: %w", err)
+	}
+	if err := r.engine.Start(ctx); err != nil {
+		return nil, fmt.Errorf("start the engine: %w", err)
+	}
+	if r.fallback != nil {
+		watch, stop := context.WithCancel(ctx)
+		r.stop = stop
+		r.watchers.Go(func() { r.fallback.watch(watch) })
+	}
+	clientCert := &clientCert{cfg: clientCfg.TLS.Config}
+	c.metrics.observe(func() reading { return c.reading(r, transport, clientCert) })
+	c.set.Logger.Info("The ring is ready. It is outside the Go heap: add its capacity to what GOMEMLIMIT and memory_limiter see.",
+		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
+	return r, nil
+}
+
+// settings translates the configuration for the engine.
+func (c *core) settings(r *running, transport otlpsend.Transport) delivery.Settings {
+	s := delivery.Settings{
+		Agent:    c.agent(r.fallback),
+		Audience: c.cfg.Audience,
+		Version:  c.version,
+		Frame:    delivery.FrameSettings{MaxSize: c.maxFrame(), Linger: c.cfg.Frame.Linger},
+		Ring:     delivery.RingSettings{Capacity: int64(c.cfg.Ring.Capacity), MaxAge: c.cfg.Ring.MaxAge, Refuse: c.cfg.Ring.WhenFull == refuse},
+		Retry: delivery.RetrySettings{
+			InitialInterval: c.cfg.Retry.InitialInterval, MaxInterval: c.cfg.Retry.MaxInterval, Timeout: c.cfg.Timeout,
+		},
+		Senders:         c.cfg.Senders,
+		NewestFirst:     c.cfg.Order == newestFirst,
+		ShutdownTimeout: c.cfg.ShutdownTimeout,
+		Transport:       transport,
+		Call: func(ctx context.Context, s frame.Signal, items int64, do func(context.Context) error) error {
+			return c.runs[s](ctx, &call{items: items, do: do})
+		},
+		Observer: r.reporter.observer(),
+	}
+	if r.fallback != nil {
+		s.Flare = &delivery.FlareSettings{
+			Targets: r.fallback.targets(),
+			MaxSize: int64(c.cfg.flareSize()),
+			Budget:  int64(c.cfg.Flare.Get().Budget),
+			Sealer:  r.fallback.sealer,
+		}
+	}
+	return s
+}
+
+// agent returns the name of this agent: as configured, as its certificate says,
+// or the host's.
+func (c *core) agent(f *fallback) string {
+	if c.cfg.Agent != "" {
+		return c.cfg.Agent
+	}
+	if f != nil {
+		if sealer, err := f.sealer(); err == nil {
+			if principal, _ := flare.SignerPrincipal(sealer.Signer); frame.ValidAgent(principal) {
+				return principal
+			}
+		}
+	}
+	if name, err := os.Hostname(); err == nil && frame.ValidAgent(name) {
+		return name
+	}
+	return "unknown"
+}
+
+// reading is taken once per scrape.
+func (c *core) reading(r *running, transport *otlpsend.HTTP, cert *clientCert) reading {
+	now := reading{items: r.engine.Snapshot(), gateway: transport.NotAfter(), client: cert.notAfter()}
+	for s, run := range c.runs {
+		now.signals[s] = run != nil
+	}
+	if r.fallback != nil {
+		now.hasFlare, now.ready = true, r.fallback.ready()
+		if sealer, err := r.fallback.keys.Sealer(); err == nil {
+			_, now.signingAt = flare.SignerPrincipal(sealer.Signer)
+		}
+	}
+	return now
+}
+
+// release ends one signal. The last one drains the ring.
+func (c *core) release(ctx context.Context, s frame.Signal) error {
+	c.mu.Lock()
+	c.users--
+	last, run := c.users == 0, c.running
+	c.mu.Unlock()
+	if run != nil {
+		run.engine.CloseIntake(s)
+	}
+	if !last {
+		return nil
+	}
+	c.forget()
+	if run == nil {
+		return nil
+	}
+	c.health.close()
+	err := run.engine.Shutdown(ctx)
+	run.stop()
+	run.watchers.Wait()
+	c.metrics.freeze()
+	run.reporter.close()
+	run.client.CloseIdleConnections()
+	if run.fallback != nil {
+		run.fallback.close()
+	}
+	c.mu.Lock()
+	c.running = nil
+	c.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("drain the ring: %w", err)
+	}
+	return nil
+}

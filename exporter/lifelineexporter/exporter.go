@@ -1,0 +1,106 @@
+package lifelineexporter
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+)
+
+// signalExporter is the exporter of one signal: a door to the core it shares
+// with the other signals of the same component id.
+type signalExporter struct {
+	core   *core
+	signal frame.Signal
+	stop   sync.Once
+	err    error // of the first Shutdown
+}
+
+// Start implements component.Component.
+func (e *signalExporter) Start(ctx context.Context, host component.Host) error {
+	return e.core.start(ctx, host)
+}
+
+// Shutdown implements component.Component. It closes this signal's intake; the
+// last signal of the core drains the ring, within shutdown_timeout whatever ctx
+// says. It may be called again, and without Start.
+func (e *signalExporter) Shutdown(ctx context.Context) error {
+	e.stop.Do(func() { e.err = e.core.release(ctx, e.signal) })
+	return e.err
+}
+
+// Capabilities implements consumer.Traces, Metrics and Logs.
+func (*signalExporter) Capabilities() consumer.Capabilities {
+	return consumer.Capabilities{MutatesData: false}
+}
+
+// ConsumeTraces implements consumer.Traces: nil means that td is in the ring.
+func (e *signalExporter) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
+	pieces, err := otlpcodec.EncodeTraces(td, e.core.maxFrame())
+	return e.accept(ctx, pieces, err)
+}
+
+// ConsumeMetrics implements consumer.Metrics: nil means that md is in the ring.
+func (e *signalExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
+	pieces, err := otlpcodec.EncodeMetrics(md, e.core.maxFrame())
+	return e.accept(ctx, pieces, err)
+}
+
+// ConsumeLogs implements consumer.Logs: nil means that ld is in the ring.
+func (e *signalExporter) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	pieces, err := otlpcodec.EncodeLogs(ld, e.core.maxFrame())
+	return e.accept(ctx, pieces, err)
+}
+
+// accept puts the pieces of one call into the ring, all or none. What can not be
+// encoded today can not be encoded tomorrow: permanent.
+func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, err error) error {
+	if err != nil {
+		return consumererror.NewPermanent(err)
+	}
+	if len(pieces) == 0 {
+		return nil
+	}
+	meta, err := e.core.metadata(ctx)
+	if err != nil {
+		return consumererror.NewPermanent(err)
+	}
+	return e.core.accept(e.signal, meta, pieces)
+}
+
+// metadata picks metadata_keys out of the client's metadata. A value that is no
+// header would fail on every attempt to send, so it is refused here.
+func (c *core) metadata(ctx context.Context) (map[string][]string, error) {
+	if len(c.metaKeys) == 0 {
+		return nil, nil
+	}
+	info := client.FromContext(ctx)
+	var meta map[string][]string
+	for _, key := range c.metaKeys {
+		values := info.Metadata.Get(key)
+		if len(values) == 0 {
+			continue
+		}
+		for _, value := range values {
+			if !httpguts.ValidHeaderFieldValue(value) {
+				return nil, fmt.Errorf("client metadata %s cannot be sent as a header: remove it from metadata_keys or repair the client", key)
+			}
+		}
+		if meta == nil {
+			meta = make(map[string][]string, len(c.metaKeys))
+		}
+		meta[key] = values
+	}
+	return meta, nil
+}

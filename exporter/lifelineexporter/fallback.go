@@ -1,0 +1,184 @@
+package lifelineexporter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/otel-lifeline/lifeline/internal/delivery"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+)
+
+// watchInterval is how often the fallback looks at its files, and how soon it
+// tries a bucket again that did not answer.
+const watchInterval = time.Minute
+
+// probeTimeout bounds one look at one bucket.
+const probeTimeout = 30 * time.Second
+
+// fallback keeps ready what makes and stores flares, so that nothing has to be
+// found out in an emergency. What is broken is an alarm and never an error of
+// the exporter: the path to the gateway does not depend on it.
+type fallback struct {
+	keys    keyring
+	keysOK  atomic.Bool
+	buckets []*flareBucket
+	health  *health
+	log     *zap.Logger
+}
+
+// flareBucket is one bucket that flares may go to.
+type flareBucket struct {
+	name   string
+	client *s3bucket.Client
+	proven atomic.Bool // the last look at it was good
+
+	// owned by fallback.watch
+	paths []string
+	seen  []os.FileInfo
+}
+
+func newFallback(cfg *FlareConfig, h *health, log *zap.Logger) (*fallback, error) {
+	f := &fallback{keys: keyring{cfg: cfg}, health: h, log: log}
+	names := map[string]int{}
+	for i, bucket := range cfg.Buckets {
+		client, err := s3bucket.New(bucket)
+		if err != nil {
+			return nil, fmt.Errorf("flare::buckets::%d: %w", i, err)
+		}
+		name := bucket.Bucket + "/" + bucket.Prefix
+		if names[name]++; names[name] > 1 {
+			name = fmt.Sprintf("%s (%d)", name, names[name])
+		}
+		b := &flareBucket{name: name, client: client}
+		for _, path := range []string{bucket.CredentialsFile, bucket.CAFile} {
+			if path != "" {
+				b.paths = append(b.paths, path)
+			}
+		}
+		f.buckets = append(f.buckets, b)
+	}
+	return f, nil
+}
+
+// targets returns the buckets as delivery wants them.
+func (f *fallback) targets() []delivery.Target {
+	var targets []delivery.Target
+	for _, b := range f.buckets {
+		targets = append(targets, delivery.Target{Name: b.name, Bucket: b.client, Prefix: b.client.Prefix()})
+	}
+	return targets
+}
+
+// sealer is delivery's way to the keys in force.
+func (f *fallback) sealer() (*flare.Sealer, error) {
+	sealer, err := f.keys.Sealer()
+	f.checkKeys()
+	return sealer, err
+}
+
+// watch checks at once and then every minute, until ctx ends.
+func (f *fallback) watch(ctx context.Context) {
+	ticker := time.NewTicker(watchInterval)
+	defer ticker.Stop()
+	for {
+		f.check(ctx)
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+func (f *fallback) check(ctx context.Context) {
+	f.checkKeys()
+	for _, b := range f.buckets {
+		f.checkBucket(ctx, b)
+	}
+}
+
+func (f *fallback) checkKeys() {
+	err := f.keys.check()
+	f.keysOK.Store(err == nil)
+	if !f.health.set(keyTrouble, err) {
+		return
+	}
+	if err != nil {
+		f.log.Error("The key files of the fallback are not usable. The last good keys, if there were any, stay in force.", zap.Error(err))
+		return
+	}
+	f.log.Info("The key files of the fallback are good again.")
+}
+
+// checkBucket proves a bucket when its credentials are new or the last look
+// failed; otherwise it only renews what expires.
+func (f *fallback) checkBucket(ctx context.Context, b *flareBucket) {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	look := b.client.Refresh
+	if b.filesChanged() || !b.proven.Load() {
+		look = b.client.Probe
+	}
+	err := look(ctx)
+	if errors.Is(err, s3bucket.ErrCanRead) {
+		f.log.Warn("The credentials of a flare bucket can do more than put.", zap.String("bucket", b.name), zap.Error(err))
+		err = nil
+	}
+	if ctx.Err() != nil && errors.Is(ctx.Err(), context.Canceled) {
+		return // the exporter stops: that says nothing about the bucket
+	}
+	b.proven.Store(err == nil)
+	if err != nil {
+		err = fmt.Errorf("flare::buckets: %s: %w; check name, region, endpoint and credentials", b.name, err)
+	}
+	if !f.health.set("bucket "+b.name, err) {
+		return
+	}
+	if err != nil {
+		f.log.Error("A flare bucket would not take flares.", zap.String("bucket", b.name), zap.Error(err))
+		return
+	}
+	f.log.Info("A flare bucket answers as it should again.", zap.String("bucket", b.name))
+}
+
+func (b *flareBucket) filesChanged() bool {
+	var now []os.FileInfo
+	for _, path := range b.paths {
+		info, err := os.Stat(path)
+		if err != nil {
+			info = nil
+		}
+		now = append(now, info)
+	}
+	same := slices.EqualFunc(b.seen, now, sameFile)
+	b.seen = now
+	return !same
+}
+
+// keyTrouble is the trouble of key files that are not usable.
+const keyTrouble = "flare keys"
+
+// putRefused is the trouble of a bucket that refused a flare, as delivery tells it.
+func putRefused(target string) string { return "put to " + target }
+
+// ready reports whether a flare made now would find its way.
+func (f *fallback) ready() bool {
+	return f.keysOK.Load() && slices.ContainsFunc(f.buckets, func(b *flareBucket) bool {
+		return b.proven.Load() && !f.health.wrong(putRefused(b.name))
+	})
+}
+
+// close drops idle connections.
+func (f *fallback) close() {
+	for _, b := range f.buckets {
+		b.client.Close()
+	}
+}

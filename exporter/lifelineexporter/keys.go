@@ -1,0 +1,115 @@
+package lifelineexporter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+)
+
+// keyring holds the keys that seal flares, read from files that an operator may
+// replace at any time. A version that does not parse, or fails its self-test,
+// never replaces one that works: it is reported, and the old keys stay in force.
+// Safe for concurrent use.
+type keyring struct {
+	cfg *FlareConfig
+
+	mu sync.Mutex
+	// mu guards the following.
+	seen   [3]os.FileInfo // recipients, signing key, certificate; nil: not there
+	loaded bool
+	err    error         // what is wrong with the files as they are now
+	sealer *flare.Sealer // of the last good version; nil: there was none
+}
+
+// certificateSuffix is where ssh-keygen puts a key's certificate.
+const certificateSuffix = "-cert.pub"
+
+// Sealer returns the keys in force, or what is wrong with the files if there
+// never were good ones.
+func (k *keyring) Sealer() (*flare.Sealer, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.load()
+	if k.sealer != nil {
+		return k.sealer, nil
+	}
+	return nil, k.err
+}
+
+// check returns what is wrong with the files as they are now.
+func (k *keyring) check() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.load()
+	return k.err
+}
+
+// load reads the files again if one of them changed. The caller holds mu.
+func (k *keyring) load() {
+	var now [3]os.FileInfo
+	same := k.loaded
+	for i, path := range k.paths() {
+		info, err := os.Stat(path)
+		if err == nil {
+			now[i] = info
+		}
+		same = same && sameFile(k.seen[i], now[i])
+	}
+	if same {
+		return
+	}
+	k.seen, k.loaded = now, true
+	sealer, err := k.parse()
+	if k.err = err; err == nil {
+		k.sealer = sealer
+	}
+}
+
+func (k *keyring) paths() [3]string {
+	return [3]string{k.cfg.RecipientsFile, k.cfg.SigningKeyFile, k.cfg.SigningKeyFile + certificateSuffix}
+}
+
+func (k *keyring) parse() (*flare.Sealer, error) {
+	if err := flare.CheckFIPS(); err != nil {
+		return nil, fmt.Errorf("flare: %w", err)
+	}
+	paths := k.paths()
+	text, err := os.ReadFile(paths[0])
+	if err != nil {
+		return nil, fmt.Errorf("flare::recipients_file: %w; check the path and that this user may read it", err)
+	}
+	recipients, err := flare.ParseRecipients(bytes.NewReader(text), k.cfg.AllowSingleRecipient)
+	if err != nil {
+		return nil, fmt.Errorf("flare::recipients_file: %s: %w", paths[0], err)
+	}
+	pem, err := os.ReadFile(paths[1])
+	if err != nil {
+		return nil, fmt.Errorf("flare::signing_key_file: %w; check the path and that this user may read it", err)
+	}
+	cert, err := os.ReadFile(paths[2])
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("flare::signing_key_file: its certificate: %w; check that this user may read it, or remove it", err)
+	}
+	signer, err := flare.ParseSigner(pem, cert)
+	if err != nil {
+		return nil, fmt.Errorf("flare::signing_key_file: %s: %w", paths[1], err)
+	}
+	sealer := &flare.Sealer{Recipients: recipients, Signer: signer}
+	if err := sealer.SelfTest(); err != nil {
+		return nil, fmt.Errorf("flare: the keys do not work together: %w; check recipients_file and signing_key_file", err)
+	}
+	return sealer, nil
+}
+
+// sameFile reports whether nothing was written to or put in the place of a file.
+func sameFile(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
+}

@@ -1,0 +1,152 @@
+package lifelineexporter
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"go.opentelemetry.io/collector/config/confighttp"
+	"golang.org/x/net/http/httpguts"
+
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// Limits of what can be configured.
+const (
+	minCapacity = bytesize.MiB
+	maxFlare    = 64 * bytesize.MiB // recovery opens no larger object
+	maxSenders  = 256
+)
+
+// faults collects what is wrong, so that a user sees all of it at once.
+type faults []error
+
+// check adds a fault unless ok.
+func (f *faults) check(ok bool, format string, args ...any) {
+	if !ok {
+		*f = append(*f, fmt.Errorf(format, args...))
+	}
+}
+
+// Validate implements confmap.Validator. Sections check themselves; here stands
+// what concerns several keys.
+func (c *Config) Validate() error {
+	var f faults
+	f.check(!c.GRPC.HasValue(), "grpc: this version sends OTLP/HTTP only; use http: {endpoint: https://gateway.example.com:4318}")
+	f.check(c.HTTP.HasValue() || c.GRPC.HasValue(), "http: missing; tell where the gateway is, such as http: {endpoint: https://gateway.example.com:4318}")
+	if c.HTTP.HasValue() {
+		f = append(f, validateHTTP(c.HTTP.Get()))
+	}
+	f.check(c.Agent == "" || frame.ValidAgent(c.Agent), "agent: %q must be 1 to %d printable ASCII characters without quote or backslash", c.Agent, frame.MaxAgent)
+	f.check(c.Audience == "" || frame.ValidAgent(c.Audience) && strings.TrimSpace(c.Audience) == c.Audience,
+		"audience: %q must be 1 to %d printable ASCII characters without quote, backslash or outer spaces", c.Audience, frame.MaxAgent)
+	f.check(c.Compression == zstd, "compression: %q is not supported: this version sends zstd only; remove the key, and use a gateway that takes zstd (the lifeline receiver or any stock otlp receiver)", c.Compression)
+	f.check(c.Timeout > 0, "timeout: must be positive, such as 30s")
+	f.check(c.Senders >= 1 && c.Senders <= maxSenders, "senders: must be from 1 to %d", maxSenders)
+	f.check(c.Order == oldestFirst || c.Order == newestFirst, "order: %q must be %s or %s", c.Order, oldestFirst, newestFirst)
+	f.check(c.ShutdownTimeout >= time.Second, "shutdown_timeout: must be at least 1s: what is in the ring is sent or flared in this time")
+	for i, key := range c.MetadataKeys {
+		if err := validateMetadataKey(key, c.MetadataKeys[:i]); err != nil {
+			f = append(f, fmt.Errorf("metadata_keys: %q %w", key, err))
+		}
+	}
+	c.validateSizes(&f)
+	return errors.Join(f...)
+}
+
+// validateSizes checks that a frame fits a flare and a flare fits the ring.
+func (c *Config) validateSizes(f *faults) {
+	if !c.Flare.HasValue() {
+		f.check(c.Frame.MaxSize <= c.Ring.Capacity/8, "frame::max_size: %s must be at most an eighth of ring::capacity (%s)", c.Frame.MaxSize, c.Ring.Capacity)
+		return
+	}
+	size, budget := c.flareSize(), c.Flare.Get().Budget
+	f.check(size <= c.Ring.Capacity/2, "flare::max_size: %s is set aside inside ring::capacity and must be at most half of it (%s)", size, c.Ring.Capacity)
+	f.check(c.Frame.MaxSize <= size/2, "frame::max_size: %s must be at most half of flare::max_size (%s, by default an eighth of ring::capacity, at most %s)", c.Frame.MaxSize, size, defaultFlareSize)
+	f.check(budget >= size, "flare::budget: %s must be at least flare::max_size (%s)", budget, size)
+}
+
+// Validate implements confmap.Validator.
+func (c *RetryConfig) Validate() error {
+	var f faults
+	f.check(c.MaxElapsedTime == nil, "max_elapsed_time: has no meaning here, remove it: ring::max_age decides when data stops waiting for the gateway")
+	f.check(c.InitialInterval > 0, "initial_interval: must be positive, such as 1s")
+	f.check(c.MaxInterval >= c.InitialInterval, "max_interval: %v must not be below initial_interval (%v)", c.MaxInterval, c.InitialInterval)
+	return errors.Join(f...)
+}
+
+// Validate implements confmap.Validator.
+func (c *FrameConfig) Validate() error {
+	var f faults
+	f.check(c.MaxSize >= 4*bytesize.KiB, "max_size: must be at least 4KiB, such as 256KiB")
+	f.check(c.Linger >= 0, "linger: must not be negative; 0 sends every call as a frame of its own")
+	return errors.Join(f...)
+}
+
+// Validate implements confmap.Validator.
+func (c *RingConfig) Validate() error {
+	var f faults
+	f.check(c.Capacity >= minCapacity, "capacity: must be at least %s, such as 64MiB", minCapacity)
+	f.check(c.MaxAge >= time.Second, "max_age: must be at least 1s, such as 5m")
+	f.check(c.WhenFull == dropOldest || c.WhenFull == refuse, "when_full: %q must be %s or %s", c.WhenFull, dropOldest, refuse)
+	return errors.Join(f...)
+}
+
+// Validate implements confmap.Validator. The buckets check themselves.
+func (c *FlareConfig) Validate() error {
+	var f faults
+	f.check(len(c.Buckets) > 0, "buckets: missing; name at least one bucket, or remove flare to run without a fallback")
+	f.check(c.RecipientsFile != "", "recipients_file: missing; make keys with `lifeline keygen recovery` and name the file that holds their public halves")
+	f.check(c.SigningKeyFile != "", "signing_key_file: missing; make a key with `lifeline keygen agent`")
+	f.check(c.MaxSize >= 0 && c.MaxSize <= maxFlare, "max_size: must be at most %s, the largest flare that recovery opens", maxFlare)
+	f.check(c.Budget > 0, "budget: must be positive, such as 1GiB per day")
+	f.check(c.DrillInterval == 0, "drill_interval: this version has no drills; remove the key or set it to 0")
+	return errors.Join(f...)
+}
+
+// validateHTTP refuses what would break the promises behind the client's back.
+func validateHTTP(c *confighttp.ClientConfig) error {
+	var f faults
+	f.check(c.Compression == "", "http::compression: remove it: frames are stored compressed and sent as they are; the exporter's own key is compression")
+	f.check(c.Timeout == 0, "http::timeout: remove it and use the exporter's own timeout")
+	for name := range c.Headers.Iter {
+		f.check(!strings.HasPrefix(strings.ToLower(name), "lifeline-") && !strings.HasPrefix(strings.ToLower(name), "content-"),
+			"http::headers: %s belongs to the exporter, which sets it for every frame; remove it", name)
+	}
+	u, err := url.Parse(c.Endpoint)
+	switch {
+	case c.Endpoint == "":
+		f.check(false, "http::endpoint: missing; give the gateway's base URL, such as https://gateway.example.com:4318")
+	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
+		f.check(false, "http::endpoint: must be a base URL with http:// or https://, such as https://gateway.example.com:4318")
+	case strings.Contains(u.Path, "/v1/"):
+		f.check(false, "http::endpoint: must be a base URL; remove %s, the path of each signal is added", u.Path)
+	}
+	return errors.Join(f...)
+}
+
+// reserved are headers that client metadata must not overwrite: they carry
+// credentials, or belong to a single hop.
+var reserved = []string{
+	"authorization", "cookie", "set-cookie", "host", "connection", "expect", "keep-alive", "te", "trailer",
+	"transfer-encoding", "upgrade", "forwarded",
+}
+
+func validateMetadataKey(key string, before []string) error {
+	name := strings.ToLower(key)
+	switch {
+	case !httpguts.ValidHeaderFieldName(key):
+		return errors.New("is not the name of a header")
+	case strings.HasPrefix(name, "lifeline-"), strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "proxy-"), slices.Contains(reserved, name):
+		return errors.New("is reserved: it belongs to the exporter, to credentials or to a single hop; remove it")
+	case strings.HasSuffix(name, "-bin"):
+		return errors.New("is binary gRPC metadata, which HTTP cannot carry; remove it")
+	case slices.ContainsFunc(before, func(other string) bool { return strings.EqualFold(other, key) }):
+		return errors.New("stands twice; keys are compared without case")
+	}
+	return nil
+}

@@ -1,0 +1,292 @@
+package otlpsend_test
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"errors"
+	"io"
+	"log"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// listen accepts connections and gives each to serve, which may do with it what
+// it wants. The returned channel says that one was served.
+func listen(t *testing.T, serve func(*net.TCPConn)) (addr string, served <-chan struct{}) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	done := make(chan struct{}, 100)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer conn.Close()
+				serve(conn.(*net.TCPConn))
+				done <- struct{}{}
+			})
+		}
+	})
+	t.Cleanup(func() { listener.Close(); wg.Wait() })
+	return listener.Addr().String(), done
+}
+
+// reset sends RST instead of FIN.
+func reset(conn *net.TCPConn) { _ = conn.SetLinger(0); conn.Close() }
+
+// certificate returns a self-signed one for 127.0.0.1 or another name.
+func certificate(t *testing.T, host string, until time.Time) (tls.Certificate, *x509.CertPool) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: host},
+		NotBefore: until.Add(-24 * time.Hour), NotAfter: until,
+		IsCA: true, BasicConstraintsValid: true,
+	}
+	if ip := net.ParseIP(host); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{host}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	leaf, err := x509.ParseCertificate(der)
+	require.NoError(t, err)
+	pool := x509.NewCertPool()
+	pool.AddCert(leaf)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, pool
+}
+
+func ack(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	w.Header().Set("Content-Type", protobuf)
+}
+
+// tlsServer answers acks under the certificate.
+func tlsServer(t *testing.T, cert tls.Certificate) *httptest.Server {
+	server := httptest.NewUnstartedServer(http.HandlerFunc(ack))
+	server.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	server.StartTLS()
+	t.Cleanup(server.Close)
+	return server
+}
+
+func trusting(t *testing.T, pool *x509.CertPool) *http.Client {
+	client := freshClient(t)
+	client.Transport.(*http.Transport).TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	return client
+}
+
+func sendWith(t *testing.T, ctx context.Context, client *http.Client, endpoint string) otlpsend.Answer {
+	transport, err := otlpsend.NewHTTP(client, endpoint)
+	require.NoError(t, err)
+	return transport.Send(ctx, &otlpsend.Request{Signal: frame.Traces, Body: frame.Bytes(make([]byte, 1<<20))})
+}
+
+func TestEveryNetworkErrorHasItsCause(t *testing.T) {
+	soon := time.Now().Add(time.Hour)
+	for _, test := range []struct {
+		name  string
+		cause otlpsend.Cause
+		send  func(t *testing.T) otlpsend.Answer
+	}{
+		{"refused", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+			addr, _ := listen(t, func(*net.TCPConn) {})
+			closed, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, closed.Close())
+			require.NotEqual(t, addr, closed.Addr().String())
+			return sendWith(t, t.Context(), freshClient(t), "http://"+closed.Addr().String())
+		}},
+		{"reset before the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+			addr, served := listen(t, reset)
+			answer := sendWith(t, t.Context(), freshClient(t), "http://"+addr)
+			<-served
+			return answer
+		}},
+		// The fault after the effect: the gateway has the data, the agent must not
+		// believe it.
+		{"reset after the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+			read := make(chan int64, 1)
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				n, _ := io.Copy(io.Discard, r.Body)
+				read <- n
+				conn, _, err := http.NewResponseController(w).Hijack()
+				if err == nil {
+					reset(conn.(*net.TCPConn))
+				}
+			}))
+			defer server.Close()
+			answer := sendWith(t, t.Context(), freshClient(t), server.URL)
+			require.EqualValues(t, 1<<20, <-read, "the whole request arrived")
+			return answer
+		}},
+		{"closed without an answer", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				panic(http.ErrAbortHandler)
+			}))
+			defer server.Close()
+			return sendWith(t, t.Context(), freshClient(t), server.URL)
+		}},
+		{"no answer in time", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				<-ctx.Done()
+			}))
+			defer server.Close()
+			return sendWith(t, ctx, freshClient(t), server.URL)
+		}},
+		{"answer stops in the middle", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+			defer cancel()
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", protobuf)
+				w.Header().Set("Content-Length", "10")
+				_ = http.NewResponseController(w).Flush()
+				<-ctx.Done()
+			}))
+			defer server.Close()
+			return sendWith(t, ctx, freshClient(t), server.URL)
+		}},
+		{"dial takes too long", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+			client := freshClient(t)
+			client.Transport.(*http.Transport).DialContext = (&net.Dialer{Timeout: time.Nanosecond}).DialContext
+			return sendWith(t, t.Context(), client, "http://127.0.0.1:9")
+		}},
+		{"the name is gone", otlpsend.CauseDNS, func(t *testing.T) otlpsend.Answer {
+			client := freshClient(t)
+			client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+				// A resolver that answers like one that knows no such name.
+				resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+					return nil, errors.New("no resolver")
+				}}
+				return (&net.Dialer{Resolver: resolver}).DialContext(ctx, network, addr)
+			}
+			return sendWith(t, t.Context(), client, "http://gateway.invalid")
+		}},
+		{"expired certificate", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
+			cert, pool := certificate(t, "127.0.0.1", time.Now().Add(-time.Minute))
+			return sendWith(t, t.Context(), trusting(t, pool), tlsServer(t, cert).URL)
+		}},
+		{"certificate of another host", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+			cert, pool := certificate(t, "parking.example.com", soon)
+			return sendWith(t, t.Context(), trusting(t, pool), tlsServer(t, cert).URL)
+		}},
+		{"unknown authority", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+			cert, _ := certificate(t, "127.0.0.1", soon)
+			return sendWith(t, t.Context(), freshClient(t), tlsServer(t, cert).URL)
+		}},
+		{"plain HTTP answers TLS", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+			server := httptest.NewServer(http.HandlerFunc(ack))
+			defer server.Close()
+			return sendWith(t, t.Context(), freshClient(t), "https://"+server.Listener.Addr().String())
+		}},
+		{"a server without TLS closes", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+			addr, served := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write([]byte("220 smtp.example.com ESMTP\r\n")) })
+			answer := sendWith(t, t.Context(), freshClient(t), "https://"+addr)
+			<-served
+			return answer
+		}},
+		{"our certificate has expired", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
+			cert, pool := certificate(t, "127.0.0.1", soon)
+			ours, oursPool := certificate(t, "agent", time.Now().Add(-time.Minute))
+			server := httptest.NewUnstartedServer(http.HandlerFunc(ack))
+			server.TLS = &tls.Config{
+				Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
+				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: oursPool,
+			}
+			server.Config.ErrorLog = log.New(io.Discard, "", 0)
+			server.StartTLS()
+			defer server.Close()
+			client := trusting(t, pool)
+			client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{ours}
+			return sendWith(t, t.Context(), client, server.URL)
+		}},
+		{"proxy is gone", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
+			closed, err := net.Listen("tcp", "127.0.0.1:0")
+			require.NoError(t, err)
+			require.NoError(t, closed.Close())
+			return sendWith(t, t.Context(), through(t, closed.Addr().String()), "https://gateway.invalid")
+		}},
+		{"proxy refuses to connect", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
+			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				require.Equal(t, http.MethodConnect, r.Method)
+				w.WriteHeader(http.StatusForbidden)
+			}))
+			defer proxy.Close()
+			return sendWith(t, t.Context(), through(t, proxy.Listener.Addr().String()), "https://gateway.invalid")
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			answer := test.send(t)
+			require.Equal(t, test.cause, answer.Cause, "error: %v", answer.Err)
+			require.Equal(t, otlpsend.Down, answer.Verdict)
+			require.Error(t, answer.Err)
+			require.Zero(t, answer.Rejected)
+		})
+	}
+}
+
+func through(t *testing.T, proxy string) *http.Client {
+	client := freshClient(t)
+	client.Transport.(*http.Transport).Proxy = http.ProxyURL(&url.URL{Scheme: "http", Host: proxy})
+	return client
+}
+
+func TestAnotherProtocolIsNoAck(t *testing.T) {
+	addr, served := listen(t, func(conn *net.TCPConn) {
+		_, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n"))
+		_, _ = io.Copy(io.Discard, conn)
+	})
+	answer := sendWith(t, t.Context(), freshClient(t), "http://"+addr)
+	<-served
+	require.Equal(t, otlpsend.Broken, answer.Verdict)
+	require.Equal(t, otlpsend.CauseNotAnAck, answer.Cause)
+}
+
+func TestWhoCancelsGetsNoCause(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	server := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		cancel()
+	}))
+	defer server.Close()
+	// The server's handler returns only after cancel: its 200 must not count.
+	answer := sendWith(t, ctx, freshClient(t), server.URL)
+	require.Equal(t, otlpsend.Down, answer.Verdict)
+	require.Equal(t, otlpsend.CauseNone, answer.Cause)
+	require.ErrorIs(t, answer.Err, context.Canceled)
+}
+
+func TestTheEndOfTheServersCertificateIsKnown(t *testing.T) {
+	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
+	cert, pool := certificate(t, "127.0.0.1", until)
+	transport, err := otlpsend.NewHTTP(trusting(t, pool), tlsServer(t, cert).URL)
+	require.NoError(t, err)
+	require.True(t, transport.NotAfter().IsZero())
+	answer := transport.Send(t.Context(), &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("x")})
+	require.Equal(t, otlpsend.Delivered, answer.Verdict, "error: %v", answer.Err)
+	require.Equal(t, until, transport.NotAfter())
+}
