@@ -18,7 +18,7 @@ func BenchmarkSeal(b *testing.B) {
 			frames := make([]frame.Frame, 200)
 			stored := make([]byte, 40<<10)
 			for i := range stored {
-				stored[i] = byte(rand.Uint32())
+				stored[i] = byte(rand.Uint32()) //nolint:gosec // only incompressible
 			}
 			for i := range frames {
 				frames[i] = testFrames()[0]

@@ -26,7 +26,7 @@ var testTime = time.Date(2026, 9, 21, 6, 31, 0, 0, time.UTC)
 
 func keyFile(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name))
+	b, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name)) //nolint:gosec // a published key
 	require.NoError(t, err)
 	return b
 }

@@ -94,9 +94,9 @@ func (g golden) write(t *testing.T) {
 	require.NoError(t, err)
 	text, err := json.MarshalIndent(opened{g.about, f.Principal, f.Manifest}, "", "  ")
 	require.NoError(t, err)
-	require.NoError(t, os.MkdirAll(goldenDir, 0o755))
-	require.NoError(t, os.WriteFile(file, data, 0o644))
-	require.NoError(t, os.WriteFile(strings.TrimSuffix(file, ".age")+".json", append(text, '\n'), 0o644))
+	require.NoError(t, os.MkdirAll(goldenDir, 0o750))
+	require.NoError(t, os.WriteFile(file, data, 0o600))
+	require.NoError(t, os.WriteFile(strings.TrimSuffix(file, ".age")+".json", append(text, '\n'), 0o600))
 }
 
 // The inner archive has no randomness: this version writes the very bytes it
@@ -112,9 +112,9 @@ func TestGoldenArchive(t *testing.T) {
 	require.NoError(t, writeArchive(&got, archive{raw, sig, m.Records, testFrames()}))
 	file := filepath.Join(goldenDir, "archive.tar")
 	if _, err := os.Stat(file); err != nil && *writeGolden {
-		require.NoError(t, os.WriteFile(file, got.Bytes(), 0o644))
+		require.NoError(t, os.WriteFile(file, got.Bytes(), 0o600))
 	}
-	want, err := os.ReadFile(file)
+	want, err := os.ReadFile(file) //nolint:gosec // a constant
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(want, got.Bytes()), "the writer changed: a new version of the format, or a mistake")
 }

@@ -22,7 +22,7 @@ func runTool(t testing.TB, stdin []byte, name string, args ...string) (string, e
 	t.Helper()
 	path, err := exec.LookPath(name)
 	require.NoError(t, err, "this test needs %s", name)
-	c := exec.CommandContext(t.Context(), path, args...)
+	c := exec.CommandContext(t.Context(), path, args...) //nolint:gosec // the tools under test
 	c.Stdin = bytes.NewReader(stdin)
 	c.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
 	out, err := c.CombinedOutput()
@@ -72,7 +72,7 @@ func TestWeVerifySSHKeygensSignature(t *testing.T) {
 			}
 			out, err := runTool(t, nil, "ssh-keygen", "-Y", "sign", "-f", filepath.Join(dir, file), "-n", Namespace, path)
 			require.NoError(t, err, out)
-			text, err := os.ReadFile(path + ".sig")
+			text, err := os.ReadFile(path + ".sig") //nolint:gosec // in a temporary folder
 			require.NoError(t, err)
 			sig, err := parseSignature(text)
 			require.NoError(t, err)
@@ -119,7 +119,7 @@ func TestTarOpensTheArchive(t *testing.T) {
 	out, err := runTool(t, buf.Bytes(), "tar", "-x", "-v", "-C", dir, "-f", "-")
 	require.NoError(t, err, out)
 	require.NotContains(t, out, "tar:", "no warning either")
-	got, err := os.ReadFile(filepath.Join(dir, "000001.traces.binpb.zst"))
+	got, err := os.ReadFile(filepath.Join(dir, "000001.traces.binpb.zst")) //nolint:gosec // in a temporary folder
 	require.NoError(t, err)
 	require.Equal(t, "stored traces", string(got))
 }
@@ -133,7 +133,7 @@ func TestWeReadWhatTarWrites(t *testing.T) {
 	out, err := runTool(t, nil, "tar", "--format=ustar", "--owner=:0", "--group=:0", "--numeric-owner", "--mtime=@0", "--mode=0644",
 		"-C", dir, "-cf", file, manifestName)
 	require.NoError(t, err, out)
-	written, err := os.ReadFile(file)
+	written, err := os.ReadFile(file) //nolint:gosec // in a temporary folder
 	require.NoError(t, err)
 	got, err := (&ustarReader{r: bytes.NewReader(written), max: 1 << 20}).small(manifestName, maxManifest)
 	require.NoError(t, err)

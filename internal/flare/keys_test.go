@@ -138,7 +138,7 @@ func TestKeyID(t *testing.T) {
 // get that far. The setting is of a whole process, hence the child.
 func TestFIPSOnlyIsRefused(t *testing.T) {
 	if os.Getenv("FLARE_TEST_FIPS") == "" {
-		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnlyIsRefused$", "-test.v")
+		c := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestFIPSOnlyIsRefused$", "-test.v") //nolint:gosec // this test itself
 		c.Env = append(os.Environ(), "FLARE_TEST_FIPS=1", "GODEBUG=fips140=only")
 		out, err := c.CombinedOutput()
 		require.NoError(t, err, "%s", out)
