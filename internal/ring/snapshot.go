@@ -126,10 +126,11 @@ func (r *Ring) Check() error {
 			if f.state != state(s) || f.node.prev != prev || prev != nil && prev.order > f.order {
 				return fmt.Errorf("frame %s in state %d stands wrongly in queue %d", f.id, f.state, s)
 			}
-			if f.body.refs < 1 || (f.fate != Pending) != (f.state == parked) {
+			rejected := f.state == parked || f.state == flaring && f.fate == Rejected
+			if f.body.refs < 1 || (f.fate != Pending) != rejected {
 				return fmt.Errorf("frame %s in state %d: %d references, fate %s", f.id, f.state, f.body.refs, f.fate)
 			}
-			if f.state != parked {
+			if !rejected {
 				held[f.signal] += f.span.items
 			}
 			if f.state != sealing { // its pages are with whoever seals it
@@ -159,4 +160,17 @@ func (r *Ring) Check() error {
 		return fmt.Errorf("%d pages are more than the capacity", used)
 	}
 	return nil
+}
+
+// Damage flips a bit of the oldest frame that is held, for tests of what then
+// happens. It returns false if there is none.
+func (r *Ring) Damage() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f := r.queues[held].first
+	if f == nil {
+		return false
+	}
+	f.body.pages[0][f.body.size/2] ^= 1
+	return true
 }

@@ -1,0 +1,143 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// TestRandomWeather runs agents through hours of a gateway and buckets that
+// change their minds, and holds what arrived against what was accepted.
+func TestRandomWeather(t *testing.T) {
+	runs := 10
+	if testing.Short() {
+		runs = 4
+	}
+	var seen struct{ flared, lost, rejected, late, twice, delivered int64 }
+	for seed := range runs {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := rand.New(rand.NewPCG(uint64(seed), 7)) //nolint:gosec // a seed
+				w := newWorld(t, func(s *Settings) {
+					s.NewestFirst = r.IntN(2) == 0
+					s.Ring.Refuse = r.IntN(4) == 0
+					s.Senders = 1 + r.IntN(6)
+					if r.IntN(3) == 0 {
+						s.Frame.Linger = 0
+					}
+					if r.IntN(8) == 0 {
+						s.Flare = nil
+					}
+				})
+				for range 40 {
+					w.weather(r)
+					w.padding = 10 << r.IntN(10)
+					n, interval := 1+r.IntN(8), time.Duration(1+r.IntN(3000))*time.Millisecond
+					for end := time.Now().Add(time.Duration(r.IntN(150)) * time.Second); time.Now().Before(end); {
+						_ = w.accept(n) // full is an answer too
+						w.wait(interval)
+					}
+				}
+				w.gw.mu.Lock()
+				w.gw.keep = false
+				late := w.gw.late
+				w.gw.late = nil
+				w.gw.mu.Unlock()
+				for _, done := range late {
+					done()
+				}
+				w.shutdown()
+				missing, twice := w.verify()
+				got := w.logs()
+				require.Equal(t, got.Accepted, w.accepted)
+				// A record counted as lost or rejected may have arrived all the
+				// same, never the other way round.
+				require.LessOrEqual(t, missing, sum(got.Lost)+got.Rejected)
+				require.Equal(t, sum(got.Lost), sum(w.lost), "every loss is told")
+				require.Zero(t, w.e.Snapshot().Used)
+				seen.flared += sum(got.Flared)
+				seen.lost += sum(got.Lost)
+				seen.rejected += got.Rejected
+				seen.late += got.LateAcks
+				seen.twice += twice
+				seen.delivered += got.Delivered
+			})
+		})
+	}
+	t.Logf("%+v", seen)
+	if !testing.Short() && !t.Failed() {
+		require.Positive(t, seen.flared)
+		require.Positive(t, seen.lost)
+		require.Positive(t, seen.rejected)
+		require.Positive(t, seen.late)
+		require.Positive(t, seen.twice)
+		require.Positive(t, seen.delivered)
+	}
+}
+
+// weather draws how the gateway and the buckets behave for a while.
+func (w *world) weather(r *rand.Rand) {
+	limit := int64(200 << r.IntN(10))
+	poison := fmt.Sprintf("record-%d", w.accepted+int64(r.IntN(20)))
+	// Scripts run in many goroutines: what they draw, they draw without r.
+	scripts := []script{
+		up, up, down, hung, lostAnswer,
+		func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, html },
+		func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			if r.RawSize > limit {
+				return false, tooBig
+			}
+			return true, ack
+		},
+		func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			if w.holds(r, poison) {
+				return false, badData
+			}
+			return true, ack
+		},
+		func(_ context.Context, r *otlpsend.Request, try int) (bool, otlpsend.Answer) {
+			if try%3 == 0 || w.holds(r, poison) {
+				return try%2 == 0, timeout
+			}
+			return true, ack
+		},
+		func(ctx context.Context, _ *otlpsend.Request, _ int) (bool, otlpsend.Answer) { // slow, and deaf at the end
+			timer := time.NewTimer(20 * time.Second)
+			defer timer.Stop()
+			select {
+			case <-ctx.Done():
+			case <-timer.C:
+			}
+			return true, ack
+		},
+	}
+	w.gw.mu.Lock()
+	w.gw.script = scripts[r.IntN(len(scripts))]
+	w.gw.keep = r.IntN(8) == 0
+	late := w.gw.late
+	w.gw.late = nil
+	w.gw.mu.Unlock()
+	for _, done := range late {
+		done()
+	}
+	for _, b := range w.buckets {
+		b.Heal()
+		when := bucket.When(r.IntN(2)) //nolint:gosec // 0 or 1
+		switch r.IntN(5) {
+		case 0:
+			b.Fail("put", 1+r.IntN(8), when, &bucket.Error{Kind: bucket.Unknown})
+		case 1:
+			b.Fail("put", 1+r.IntN(8), bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
+		case 2:
+			b.Hang("put", 1+r.IntN(4), when)
+		}
+	}
+}

@@ -1,0 +1,341 @@
+package delivery
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+func TestPartialSuccess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) {
+			return true, otlpsend.Answer{Verdict: otlpsend.Delivered, Rejected: 2, Message: "no"}
+		})
+		require.NoError(t, w.accept(5))
+		w.wait(5 * time.Second)
+		got := w.logs()
+		require.Equal(t, int64(3), got.Delivered)
+		require.Equal(t, int64(2), got.Rejected)
+		require.Equal(t, int64(2), w.rejected)
+		w.shutdown()
+	})
+}
+
+// TestTooLarge sends to a gateway that takes small requests only: frames are
+// halved down to it, and an item that is too large by itself is set aside and
+// flared apart.
+func TestTooLarge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		refused := 0
+		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			if r.RawSize > 1000 {
+				refused++
+				return false, tooBig
+			}
+			return true, ack
+		})
+		require.NoError(t, w.accept(40))
+		w.padding = 2000
+		require.NoError(t, w.accept(1))
+		w.wait(10 * time.Second)
+		require.Positive(t, refused)
+		got := w.logs()
+		require.Equal(t, int64(40), got.Delivered)
+		require.Equal(t, int64(1), got.Rejected)
+		require.Zero(t, got.Held)
+		require.Equal(t, int64(1), w.rejected)
+		seqs := map[uint64]bool{}
+		for _, batches := range w.gw.got {
+			id, ok := frame.ParseBatchID(batches[0])
+			require.True(t, ok)
+			require.NotEqual(t, id.Root(), id, "a half has its own id")
+		}
+		h, err := frame.ParseHeader(w.gw.header[frame.HeaderFrame])
+		require.NoError(t, err)
+		seqs[h.Seq] = true
+		require.True(t, seqs[1], "halves keep the seq")
+
+		w.wait(time.Minute)
+		flares := w.stored()
+		require.Len(t, flares, 1)
+		require.Equal(t, flare.Rejected, flares[0].Manifest.Reason)
+		require.Equal(t, int64(1), w.logs().Rejected, "storing it moves no counter")
+		require.Zero(t, w.e.Snapshot().Used)
+		w.shutdown()
+		missing, twice := w.verify()
+		require.Equal(t, int64(1), missing)
+		require.Zero(t, twice)
+	})
+}
+
+// holds reports whether one of the records of r is in the list.
+func (w *world) holds(r *otlpsend.Request, list ...string) bool {
+	return slices.ContainsFunc(w.records(r.Body, r.RawSize), func(id string) bool { return slices.Contains(list, id) })
+}
+
+func TestBadData(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.Frame.Linger = 0 })
+		everything := true
+		tries := 0
+		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			if everything || w.holds(r, "record-1") {
+				tries++
+				return false, badData
+			}
+			return true, ack
+		})
+		for range 5 {
+			require.NoError(t, w.accept(1))
+		}
+		w.wait(2 * time.Minute)
+		require.Greater(t, tries, 2)
+		require.Zero(t, w.logs().Rejected, "a firewall's 400 must not condemn a fleet")
+		require.Equal(t, int64(5), w.logs().Held)
+
+		everything = false
+		w.wait(2 * time.Minute)
+		require.Equal(t, int64(4), w.logs().Delivered)
+		require.Equal(t, int64(1), w.logs().Rejected)
+		w.shutdown()
+		require.Equal(t, flare.Rejected, w.stored()[0].Manifest.Reason)
+	})
+}
+
+// TestPoison has one record in many that the path does not stand: whatever
+// carries it times out. Everything else must go through, and in the end the one
+// is cut out and set aside.
+func TestPoison(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.Ring.MaxAge = 2 * time.Hour })
+		poisoned := 0
+		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			if w.holds(r, "record-7") {
+				poisoned++
+				return false, refusal
+			}
+			return true, ack
+		})
+		w.feed(4, time.Second, 30*time.Minute)
+		got := w.logs()
+		require.Greater(t, poisoned, splitAfter)
+		require.Equal(t, int64(1), got.Rejected, "%+v", got)
+		require.Zero(t, sum(got.Lost))
+		require.Less(t, got.Held, int64(40))
+		w.shutdown()
+		missing, twice := w.verify()
+		require.Equal(t, int64(1), missing)
+		require.Zero(t, twice)
+	})
+}
+
+// TestCorruptMemory damages a stored frame: it alone is lost, and says so.
+func TestCorruptMemory(t *testing.T) {
+	for name, answer := range map[string]otlpsend.Answer{"too large": tooBig, "bad data": badData} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(s *Settings) { s.Frame.Linger = 0 })
+				w.gw.set(down)
+				for range 5 {
+					require.NoError(t, w.accept(1))
+				}
+				w.wait(time.Second)
+				require.True(t, w.e.ring.Damage())
+				damaged := 0
+				w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+					if _, err := otlpcodec.Decompress(r.Body, r.RawSize); err != nil {
+						damaged++
+						return false, answer
+					}
+					return true, ack
+				})
+				w.wait(3 * time.Minute)
+				require.Positive(t, damaged)
+				require.Equal(t, int64(1), w.logs().Lost[LostCorrupt])
+				require.Equal(t, int64(4), w.logs().Delivered)
+				require.Equal(t, int64(1), w.lost[LostCorrupt])
+
+				require.NoError(t, w.accept(1))
+				w.wait(time.Second)
+				h, err := frame.ParseHeader(w.gw.header[frame.HeaderFrame])
+				require.NoError(t, err)
+				require.Equal(t, int64(1), h.Lost, "told in what is delivered next")
+				require.Equal(t, "corrupt", h.LostReason)
+				w.shutdown()
+			})
+		})
+	}
+}
+
+func TestAcceptRefuses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) {
+			s.Ring.Refuse, s.Flare = true, nil
+			s.Frame = FrameSettings{MaxSize: 64 << 10, Linger: time.Second}
+		})
+		w.gw.set(down)
+		w.padding = 10_000
+		var err error
+		for err == nil {
+			err = w.accept(3)
+			w.check()
+		}
+		require.ErrorIs(t, err, ErrFull)
+		require.Greater(t, w.e.Snapshot().Used, int64(3<<20))
+		w.wait(10 * time.Minute)
+		require.Zero(t, sum(w.logs().Lost))
+		require.ErrorIs(t, w.e.Accept(frame.Logs, nil, []otlpcodec.Piece{{Raw: make([]byte, 1<<20), Items: 1}}), ErrTooLarge)
+		w.gw.set(up)
+		w.wait(2 * time.Minute)
+		require.NoError(t, w.accept(1), "there is room again")
+		w.e.CloseIntake(frame.Logs)
+		require.ErrorIs(t, w.accept(1), ErrClosed)
+		require.NoError(t, w.e.Accept(frame.Traces, nil, nil))
+		w.shutdown()
+		missing, _ := w.verify()
+		require.Zero(t, missing)
+	})
+}
+
+func TestDropsOldest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.Flare = nil })
+		w.gw.set(down)
+		w.padding = 10_000
+		w.feed(3, time.Second, 5*time.Minute)
+		got := w.logs()
+		require.Positive(t, got.Lost[LostRingFull])
+		require.Equal(t, got.Lost, w.lost)
+		w.gw.set(up)
+		w.wait(2 * time.Minute)
+		w.shutdown()
+		missing, _ := w.verify()
+		require.Equal(t, sum(got.Lost), missing)
+		_, oldest := w.gw.got["record-0"]
+		require.False(t, oldest, "the oldest goes first")
+	})
+}
+
+func TestNewestFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.NewestFirst, s.Frame.Linger, s.Senders = true, 0, 1 })
+		w.gw.set(down)
+		for range 10 {
+			require.NoError(t, w.accept(1))
+			w.wait(time.Millisecond)
+		}
+		w.wait(5 * time.Second)
+		var order []string
+		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			order = append(order, w.records(r.Body, r.RawSize)...)
+			return true, ack
+		})
+		w.wait(2 * time.Minute)
+		require.Len(t, order, 10)
+		rest := order[1:] // the first was a probe
+		require.True(t, slices.IsSortedFunc(rest, func(a, b string) int { return strings.Compare(b, a) }), "%v", order)
+		w.shutdown()
+	})
+}
+
+func TestMetadataNeverMixes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		metas := map[string]int{}
+		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			metas[metaKey(r.Meta)] += len(w.records(r.Body, r.RawSize))
+			return true, ack
+		})
+		raw := func() []otlpcodec.Piece {
+			p, err := otlpcodec.EncodeLogs(oneRecord(), 0)
+			require.NoError(t, err)
+			return p
+		}
+		for range 3 {
+			require.NoError(t, w.e.Accept(frame.Logs, map[string][]string{"tenant": {"a"}}, raw()))
+			require.NoError(t, w.e.Accept(frame.Logs, map[string][]string{"tenant": {"b"}}, raw()))
+			require.NoError(t, w.e.Accept(frame.Logs, nil, raw()))
+		}
+		w.wait(5 * time.Second)
+		require.Equal(t, 3, w.gw.tries, "equal metadata joins")
+		require.Equal(t, map[string]int{"": 3, `"tenant","a";`: 3, `"tenant","b";`: 3}, metas)
+		w.shutdown()
+	})
+}
+
+// TestBodiesReadLate has a transport that goes on reading after it has answered.
+func TestBodiesReadLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.gw.keep = true
+		w.feed(5, time.Second, 20*time.Second)
+		w.wait(5 * time.Second)
+		require.Zero(t, w.logs().Held)
+		require.Positive(t, w.e.Snapshot().Used, "what is read is not free")
+		for _, done := range w.gw.late {
+			done()
+		}
+		require.Zero(t, w.e.Snapshot().Used)
+		w.gw.keep = false
+		w.shutdown()
+	})
+}
+
+func TestCallSeesAcksOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sent, failed := int64(0), int64(0)
+		w := newWorld(t, func(s *Settings) {
+			s.Senders = 1
+			s.Call = func(ctx context.Context, _ frame.Signal, items int64, do func(context.Context) error) error {
+				err := do(ctx)
+				if err == nil {
+					sent += items
+				} else {
+					failed += items
+				}
+				return err
+			}
+		})
+		w.feed(3, time.Second, 20*time.Second)
+		w.gw.set(down)
+		w.feed(3, time.Second, 10*time.Minute)
+		w.shutdown()
+		got := w.logs()
+		require.Equal(t, got.Delivered, sent)
+		require.Positive(t, sent)
+		require.Positive(t, failed)
+	})
+}
+
+func TestNewRefuses(t *testing.T) {
+	for name, change := range map[string]func(*Settings){
+		"agent":      func(s *Settings) { s.Agent = "a\"b" },
+		"senders":    func(s *Settings) { s.Senders = 0 },
+		"transport":  func(s *Settings) { s.Transport = nil },
+		"frame size": func(s *Settings) { s.Frame.MaxSize = s.Ring.Capacity },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := Settings{
+				Agent: "a", Senders: 1, Transport: deafGateway{}, Frame: FrameSettings{MaxSize: 1 << 10},
+				Ring: RingSettings{Capacity: 1 << 20, MaxAge: time.Minute},
+			}
+			_, err := New(s)
+			require.NoError(t, err)
+			change(&s)
+			_, err = New(s)
+			require.Error(t, err)
+		})
+	}
+}
