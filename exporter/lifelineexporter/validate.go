@@ -65,9 +65,12 @@ func (c *Config) validateSizes(f *faults) {
 		return
 	}
 	size, budget := c.flareSize(), c.Flare.Get().Budget
+	if size <= 0 {
+		return // the section says so itself
+	}
 	f.check(size <= c.Ring.Capacity/2, "flare::max_size: %s is set aside inside ring::capacity and must be at most half of it (%s)", size, c.Ring.Capacity)
 	f.check(c.Frame.MaxSize <= size/2, "frame::max_size: %s must be at most half of flare::max_size (%s, by default an eighth of ring::capacity, at most %s)", c.Frame.MaxSize, size, defaultFlareSize)
-	f.check(budget >= size, "flare::budget: %s must be at least flare::max_size (%s)", budget, size)
+	f.check(budget <= 0 || budget >= size, "flare::budget: %s must be at least flare::max_size (%s)", budget, size)
 }
 
 // Validate implements confmap.Validator.
@@ -102,7 +105,7 @@ func (c *FlareConfig) Validate() error {
 	f.check(len(c.Buckets) > 0, "buckets: missing; name at least one bucket, or remove flare to run without a fallback")
 	f.check(c.RecipientsFile != "", "recipients_file: missing; make keys with `lifeline keygen recovery` and name the file that holds their public halves")
 	f.check(c.SigningKeyFile != "", "signing_key_file: missing; make a key with `lifeline keygen agent`")
-	f.check(c.MaxSize >= 0 && c.MaxSize <= maxFlare, "max_size: must be at most %s, the largest flare that recovery opens", maxFlare)
+	f.check(c.MaxSize >= 0 && c.MaxSize <= maxFlare, "max_size: must be not negative and at most %s, the largest flare that recovery opens", maxFlare)
 	f.check(c.Budget > 0, "budget: must be positive, such as 1GiB per day")
 	f.check(c.DrillInterval == 0, "drill_interval: this version has no drills; remove the key or set it to 0")
 	return errors.Join(f...)
