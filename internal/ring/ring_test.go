@@ -1,0 +1,313 @@
+package ring
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+var begin = time.Date(2026, 9, 21, 6, 31, 0, 0, time.UTC)
+
+func testRing(change func(*Config)) *Ring {
+	cfg := Config{
+		Agent: "acme/host-17", Boot: frame.RandomHex(), Capacity: 64 * PageSize, SetAside: 8 * PageSize,
+		MaxFrame: 2 * PageSize, Join: true, DropOldest: true,
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	return New(cfg)
+}
+
+func (r *Ring) pushed(t *testing.T, s frame.Signal, key, raw string) []*Frame {
+	t.Helper()
+	full, _, err := r.Push(Call{Signal: s, Key: key, Pieces: []Piece{{[]byte(raw), 1}}, Now: begin})
+	require.NoError(t, err)
+	return full
+}
+
+func TestJoin(t *testing.T) {
+	r := testRing(nil)
+	require.Empty(t, r.pushed(t, frame.Logs, "", "one,"))
+	require.Empty(t, r.pushed(t, frame.Logs, "", "two,"))
+	require.Empty(t, r.pushed(t, frame.Logs, "tenant=a", "other tenant"))
+	require.Empty(t, r.pushed(t, frame.Traces, "", "other signal"))
+	for range 2 {
+		full := r.pushed(t, frame.Profiles, "", "alone")
+		require.Len(t, full, 1, "profiles are never joined")
+		require.Equal(t, int64(5), full[0].raw)
+	}
+	full := r.pushed(t, frame.Logs, "", strings.Repeat("x", 2*PageSize-2))
+	require.Len(t, full, 1, "what does not fit seals what was there")
+	require.Equal(t, int64(2), full[0].Items())
+	var raw []byte
+	require.True(t, r.Seal(full[0], func(dst io.Writer, b []byte) error {
+		raw = bytes.Clone(b)
+		return store(dst, b)
+	}))
+	require.Equal(t, "one,two,", string(raw))
+	require.Len(t, r.pushed(t, frame.Logs, "", "yz"), 1, "a frame of the full size")
+	require.NoError(t, r.Check())
+}
+
+func TestSealingGivesIdentity(t *testing.T) {
+	r := testRing(nil)
+	r.pushed(t, frame.Logs, "", "a")
+	require.Nil(t, r.TakeOpen(begin.Add(-1)))
+	f := r.TakeOpen(begin)
+	require.Equal(t, 1, r.View().Sealing)
+	lease, _ := r.Lease(Wish{Now: begin, Begun: begin})
+	require.Nil(t, lease, "what is being sealed is not leased")
+	require.Nil(t, r.Take(FlareWish{Fits: func(int, int64, int64) bool { return true }}))
+	require.True(t, r.Seal(f, store))
+
+	r.pushed(t, frame.Logs, "", "b")
+	f, first := r.Lease(Wish{Now: begin, Begun: begin})
+	require.True(t, first)
+	require.Equal(t, uint64(1), f.seq, "what is sealed goes first")
+	g, _ := r.Lease(Wish{Now: begin, Begun: begin})
+	require.Equal(t, 2, r.View().Leased)
+	_, _, ok := r.Begin(g, begin, nil)
+	require.False(t, ok, "not sealed yet")
+	r.SealLeased(g, store)
+	r.SealLeased(g, store)
+	require.Equal(t, 2, r.View().Leased)
+	v, release, ok := r.Begin(g, begin, nil)
+	require.True(t, ok)
+	release()
+	require.Equal(t, frame.Header{
+		Agent: "acme/host-17", Boot: r.cfg.Boot, Seq: 2, From: begin.UnixMilli(), To: begin.UnixMilli(), Items: 1, Attempt: 1,
+	}, v.Header)
+	require.NoError(t, r.Check())
+}
+
+func TestSealFails(t *testing.T) {
+	r := testRing(nil)
+	for name, compress := range map[string]func(io.Writer, []byte) error{
+		"an error":              func(io.Writer, []byte) error { return errors.New("broken") },
+		"more than was counted": func(dst io.Writer, _ []byte) error { return store(dst, make([]byte, 3*PageSize)) },
+	} {
+		r.pushed(t, frame.Logs, "", name)
+		require.False(t, r.Seal(r.TakeOpen(begin), compress))
+	}
+	require.Equal(t, map[string]int64{"corrupt": 2}, r.Snapshot().Signals[frame.Logs].Lost)
+	require.Zero(t, r.Snapshot().Used)
+	require.Equal(t, map[Loss]int64{{frame.Logs, "corrupt"}: 2}, r.TakeNews().Lost)
+	require.Empty(t, r.TakeNews().Lost)
+}
+
+func TestEnd(t *testing.T) {
+	r := testRing(nil)
+	r.pushed(t, frame.Logs, "", "being sealed")
+	f := r.TakeOpen(begin)
+	r.pushed(t, frame.Logs, "", "open")
+	r.LoseAll("shutdown")
+	require.Equal(t, int64(1), r.Snapshot().Signals[frame.Logs].Held)
+	require.False(t, r.Seal(f, store))
+	require.Equal(t, map[string]int64{"shutdown": 2}, r.Snapshot().Signals[frame.Logs].Lost)
+	_, _, err := r.Push(Call{Signal: frame.Traces})
+	require.ErrorIs(t, err, ErrClosed)
+	require.Zero(t, r.Snapshot().Used)
+	require.NoError(t, r.Check())
+}
+
+func TestAllOrNothing(t *testing.T) {
+	r := testRing(func(c *Config) { c.DropOldest = false })
+	big := Piece{make([]byte, 15*PageSize), 1}
+	full, _, err := r.Push(Call{Signal: frame.Logs, Pieces: []Piece{big, big, big}})
+	require.NoError(t, err)
+	for _, f := range full {
+		require.True(t, r.Seal(f, store))
+	}
+	require.Len(t, full, 3)
+	_, _, err = r.Push(Call{Signal: frame.Logs, Pieces: []Piece{{[]byte("small"), 1}, big}})
+	require.ErrorIs(t, err, ErrFull)
+	require.Equal(t, int64(3), r.Snapshot().Signals[frame.Logs].Accepted)
+	_, _, err = r.Push(Call{Signal: frame.Logs, Pieces: []Piece{big, big, big, big}})
+	require.ErrorIs(t, err, ErrTooLarge)
+	require.NoError(t, r.Check())
+}
+
+// TestDropSparesWhatIsPinned fills the ring: parked frames go first, then the
+// oldest held one; never a frame that a flare or a reader has.
+func TestDropSparesWhatIsPinned(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	var frames []*Frame
+	add := func() *Frame {
+		f := r.pushed(t, frame.Logs, "", strings.Repeat("x", 9*PageSize))[0]
+		require.True(t, r.Seal(f, store))
+		frames = append(frames, f)
+		return f
+	}
+	for range 6 {
+		add()
+	}
+	fl := r.Take(FlareWish{Fits: func(n int, _, _ int64) bool { return n <= 1 }}) // the first
+	f, _ := r.Lease(Wish{Now: begin})                                             // the second: nacked and still read
+	_, release, _ := r.Begin(f, begin, nil)
+	r.Nack(f)
+	_, _ = r.Lease(Wish{Now: begin, Spread: 1}) // somebody has it
+	states := func() (got []state) {
+		for _, f := range frames {
+			got = append(got, f.state)
+		}
+		return got
+	}
+	require.Equal(t, []state{flaring, sending, held, held, held, held}, states())
+	add()
+	require.Equal(t, []state{flaring, sending, out, held, held, held, held}, states())
+	again := r.returned(t, f)
+	add()
+	require.Equal(t, []state{flaring, held, out, out, held, held, held, held}, states(), "somebody reads the second")
+	release()
+	again()
+
+	third, _ := r.Lease(Wish{Now: begin})
+	require.Equal(t, frames[1], third)
+	_, release, _ = r.Begin(third, begin, nil)
+	r.Park(third)
+	release()
+	add()
+	require.Equal(t, []state{flaring, out, out, out, held, held, held, held, held}, states(), "what is parked goes first")
+	require.Equal(t, int64(1), r.TakeNews().ParkedDropped[frame.Logs])
+	require.Equal(t, int64(2), r.Snapshot().Signals[frame.Logs].Lost["ring_full"])
+	r.Fix(fl)
+	r.Stored(fl, "expired")
+	require.NoError(t, r.Check())
+}
+
+// returned begins and ends an attempt whose body is read until the result is called.
+func (r *Ring) returned(t *testing.T, f *Frame) (release func()) {
+	t.Helper()
+	_, release, ok := r.Begin(f, begin, nil)
+	require.True(t, ok)
+	r.Return(f)
+	return release
+}
+
+func TestFailuresWhileOthersAreAcked(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	seal := func(s frame.Signal) {
+		require.True(t, r.Seal(r.pushed(t, s, "", "x")[0], store))
+	}
+	seal(frame.Logs)
+	bad, _ := r.Lease(Wish{Now: begin})
+	fail := func() Failure {
+		_, release, ok := r.Begin(bad, begin, nil)
+		require.True(t, ok)
+		release()
+		judged, fail := r.Judge(bad), r.Nack(bad)
+		require.Equal(t, judged, fail)
+		return fail
+	}
+	deliver := func(s frame.Signal) {
+		seal(s)
+		f, _ := r.Lease(Wish{Now: begin, Spread: 100})
+		for f == bad {
+			t.Fatal("not the other one")
+		}
+		_, release, _ := r.Begin(f, begin, nil)
+		release()
+		r.Ack(f, 0)
+	}
+	again := func() {
+		f, _ := r.Lease(Wish{Now: begin})
+		require.Equal(t, bad, f)
+	}
+	require.Equal(t, Failure{}, fail())
+	again()
+	require.Equal(t, Failure{}, fail(), "nobody was acked")
+	deliver(frame.Traces)
+	again()
+	require.Equal(t, Failure{1, false}, fail(), "another signal was")
+	deliver(frame.Logs)
+	again()
+	require.Equal(t, Failure{2, true}, fail())
+	deliver(frame.Logs)
+	again()
+	require.Equal(t, Failure{3, true}, fail())
+	seal(frame.Logs)
+	f, _ := r.Lease(Wish{Now: begin})
+	require.NotEqual(t, bad, f, "it goes to the back")
+}
+
+func TestProbesTakeTurns(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	for range 5 {
+		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
+	}
+	tried := map[uint64]int{}
+	for i := range 12 {
+		now := begin.Add(time.Duration(i) * time.Second)
+		f, first := r.Lease(Wish{Now: now, Spread: 3})
+		require.Equal(t, i < 3, first)
+		_, release, _ := r.Begin(f, now, nil)
+		release()
+		r.Nack(f)
+		tried[f.seq]++
+	}
+	require.Equal(t, map[uint64]int{1: 4, 2: 4, 3: 4}, tried)
+}
+
+func TestFlareCancelsAttempts(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
+	f, _ := r.Lease(Wish{Now: begin})
+	cancelled := 0
+	_, release, _ := r.Begin(f, begin, func() { cancelled++ })
+	fl := r.Take(FlareWish{Fits: func(int, int64, int64) bool { return true }})
+	require.Equal(t, 1, cancelled)
+	r.Return(f)
+	release()
+	values := r.Fix(fl)
+	require.Equal(t, int64(2), values[0].Header.Attempt)
+	r.GiveUp(fl, true)
+	f, first := r.Lease(Wish{Now: begin})
+	require.False(t, first)
+	v, release, ok := r.Begin(f, begin, nil)
+	require.True(t, ok)
+	require.Equal(t, int64(3), v.Header.Attempt, "the PUT may have landed")
+	release()
+	r.Ack(f, 0)
+	require.Equal(t, Delivered, f.Fate())
+	require.Zero(t, r.Snapshot().Used)
+}
+
+func TestIdleRingHoldsNoPages(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	for range 5 {
+		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
+	}
+	for range 5 {
+		f, _ := r.Lease(Wish{Now: begin})
+		_, release, _ := r.Begin(f, begin, nil)
+		release()
+		r.Ack(f, 0)
+	}
+	require.Empty(t, r.pool.free)
+	require.Zero(t, r.Snapshot().Used)
+}
+
+// TestQueueOrder inserts at both ends and in the middle.
+func TestQueueOrder(t *testing.T) {
+	var q queue
+	for _, order := range []uint64{50, 60, 10, 55, 51, 20, 60, 59, 1, 100, 10} {
+		q.insert(&Frame{order: order})
+	}
+	var got []uint64
+	for f := q.first; f != nil; f = f.node.next {
+		got = append(got, f.order)
+	}
+	require.Equal(t, []uint64{1, 10, 10, 20, 50, 51, 55, 59, 60, 60, 100}, got)
+	for q.first != nil {
+		q.remove(q.last)
+	}
+	require.Zero(t, q.len)
+}
