@@ -20,7 +20,7 @@ func TestValidate(t *testing.T) {
 		{"grpc", []string{exporter(`grpc: {endpoint: "localhost:4317"}`)}, []string{"grpc: this version sends OTLP/HTTP only", "http: {endpoint"}},
 		{"a path in the endpoint", []string{exporter(`http: {endpoint: "http://localhost:4318/v1/logs"}`)}, []string{"http::endpoint", "base URL"}},
 		{"a flare without keys", []string{exporter(`http: {endpoint: "http://localhost:4318"}, flare: {}`)}, []string{"flare", "buckets: missing", "recipients_file: missing", "lifeline keygen recovery", "signing_key_file: missing"}},
-		{"a bucket without credentials", []string{"agent", "yaml:exporters::lifeline::flare::buckets: [{bucket: b-1, prefix: f/, region: eu-west-1}]"}, []string{"flare::buckets", "credentials_file: missing"}},
+		{"a bucket without credentials", []string{"agent", "yaml:exporters::lifeline::flare::buckets: [{bucket: b-1, prefix: f/, region: eu-west-1}]"}, []string{"exporters::lifeline::flare: buckets::0: credentials_file: missing"}},
 		{"an unknown key", []string{"agent", "yaml:exporters::lifeline::rings: 1"}, []string{"lifeline", "rings"}},
 		{"a gateway without a listener", []string{"gateway", "yaml:receivers::lifeline: {protocols: }"}, []string{"protocols"}},
 		{"passthrough in a traces pipeline", []string{"gateway", "yaml:service::pipelines::traces: {receivers: [lifeline], exporters: [kafka]}"}, []string{"passthrough::enabled", "logs pipeline"}},
