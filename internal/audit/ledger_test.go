@@ -38,18 +38,22 @@ const (
 	batchB = frame.BatchID("bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb")
 )
 
-func TestRowOfLogs(t *testing.T) {
-	type copyOf struct {
-		request []byte
-		batch   frame.BatchID
-	}
+// copyOf is a request as one Kafka record brought it.
+type copyOf struct {
+	request []byte
+	batch   frame.BatchID
+}
+
+type rowCase struct {
+	name     string
+	accepted [][]byte
+	kafka    []copyOf
+	want     audit.Row
+}
+
+func rowCases(t *testing.T) []rowCase {
 	abc := logs(t, "a", "b", "c")
-	for _, tc := range []struct {
-		name     string
-		accepted [][]byte
-		kafka    []copyOf
-		want     audit.Row
-	}{
+	return []rowCase{
 		{"nothing", nil, nil, audit.Row{}},
 		{"all there", [][]byte{abc}, []copyOf{{abc, batchA}}, audit.Row{Accepted: 3, Kafka: 3}},
 		{
@@ -100,7 +104,11 @@ func TestRowOfLogs(t *testing.T) {
 			[]copyOf{{abc, batchA}},
 			audit.Row{Accepted: 6, Kafka: 3, Lost: 3},
 		},
-	} {
+	}
+}
+
+func TestRowOfLogs(t *testing.T) {
+	for _, tc := range rowCases(t) {
 		t.Run(tc.name, func(t *testing.T) {
 			var l audit.Ledger
 			for _, r := range tc.accepted {
@@ -160,7 +168,7 @@ func TestEveryKindOfPointIsCompared(t *testing.T) {
 			}
 			p := m.Gauge().DataPoints().AppendEmpty()
 			p.SetTimestamp(ts)
-			p.SetIntValue(int64(v))
+			p.SetDoubleValue(float64(v))
 		},
 		"sum": func(m pmetric.Metric, ts pcommon.Timestamp, v uint64) {
 			if m.Type() == pmetric.MetricTypeEmpty {

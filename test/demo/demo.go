@@ -118,10 +118,10 @@ func (s *script) adjust() error {
 // play runs the script's scenes one after the other.
 func (s *script) play(ctx context.Context) error {
 	var err error
-	if s.watch, err = newWatch(s.Stack, s.screen); err != nil {
+	if s.watch, err = newWatch(ctx, s.Stack, s.screen); err != nil {
 		return err
 	}
-	defer s.watch.close()
+	defer s.unwatch()
 	for _, scene := range []func(context.Context) error{
 		s.steady, s.loseGateway, s.gatewayBack, s.stopAgent, s.lastRecovery, s.judge,
 	} {

@@ -29,7 +29,7 @@ const look = 250 * time.Millisecond
 
 // watch sees what an operator would see: the agent's metrics, the bucket with
 // recovery's credential, Kafka as a consumer. It owns one goroutine, the
-// consumer, which ends in close.
+// consumer, which ends in unwatch.
 type watch struct {
 	w       *stack.Stack
 	screen  *screen
@@ -65,7 +65,7 @@ func (r reasons) String() string {
 	return strings.Join(parts, ", ")
 }
 
-func newWatch(w *stack.Stack, s *screen) (*watch, error) {
+func newWatch(ctx context.Context, w *stack.Stack, s *screen) (*watch, error) {
 	b, err := s3bucket.New(w.S3.Config(s3.Recovery))
 	if err != nil {
 		return nil, err
@@ -75,13 +75,13 @@ func newWatch(w *stack.Stack, s *screen) (*watch, error) {
 	if err != nil {
 		return nil, fmt.Errorf("watch Kafka: %w", err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
+	ctx, cancel := context.WithCancel(ctx)
 	wt := &watch{w: w, screen: s, bucket: b, client: client, cancel: cancel, seen: map[string]bool{}, reasons: reasons{}}
 	wt.wg.Go(func() { wt.consume(ctx) })
 	return wt, nil
 }
 
-func (wt *watch) close() {
+func (wt *watch) unwatch() {
 	wt.cancel()
 	wt.wg.Wait()
 	wt.client.Close()
@@ -161,9 +161,10 @@ func (wt *watch) inspect(ctx context.Context, o bucket.Info) error {
 		return nil
 	}
 	data, _, err := wt.bucket.Get(ctx, o.Key, 64<<20)
-	if bucket.KindOf(err) == bucket.NotFound && err != nil {
-		return nil
-	} else if err != nil {
+	if err != nil {
+		if bucket.KindOf(err) == bucket.NotFound {
+			return nil
+		}
 		return fmt.Errorf("fetch a flare: %w", err)
 	}
 	wt.seen[o.Key] = true

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,10 +17,11 @@ import (
 )
 
 // post lets the agent accept n requests of spans, which the sink must get.
-func post(ctx context.Context, t *testing.T, s *stack.Stack, out *sink, from, n uint64) {
+func post(ctx context.Context, s *stack.Stack, out *sink, from, n int) {
+	t := out.t
 	t.Helper()
 	for i := range n {
-		request := stack.Spans(from+i, time.Now())
+		request := stack.Spans(uint64(from+i), time.Now()) //nolint:gosec // small
 		out.accept(frame.Traces, request)
 		status, body, err := stack.Post(ctx, s.Addr.AgentHTTP, frame.Traces, request)
 		require.NoError(t, err)
@@ -28,11 +30,10 @@ func post(ctx context.Context, t *testing.T, s *stack.Stack, out *sink, from, n 
 }
 
 // agent makes the stack's agent send spans alone to the sink, and probe it often.
-func agent(s *stack.Stack, out *sink, env ...string) *stack.Role {
+func agent(s *stack.Stack, out *sink, env ...string) {
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_GATEWAY=http://"+out.addr, "LIFELINE_SCRAPE_INTERVAL=1h")
 	s.Agent.Env = append(s.Agent.Env, env...)
 	s.Agent.Configs = append(s.Agent.Configs, quickly)
-	return s.Agent
 }
 
 // TestBrokenKeyFiles: a fallback that cannot work is an alarm that names the key
@@ -44,7 +45,7 @@ func TestBrokenKeyFiles(t *testing.T) {
 	agent(s, out)
 	recipients, err := os.ReadFile(s.Path("keys", "recipients.txt"))
 	require.NoError(t, err)
-	one, _, _ := cut(string(recipients))
+	one, _, _ := strings.Cut(string(recipients), "\n")
 	for i, tc := range []struct {
 		name, env, content string
 		want               []string
@@ -74,19 +75,10 @@ func TestBrokenKeyFiles(t *testing.T) {
 			require.NoError(t, err)
 			require.True(t, m.Has("otelcol_lifeline_flare_ready"))
 			require.Zero(t, m.Sum("otelcol_lifeline_flare_ready"))
-			post(ctx, t, s, out, uint64(i), 1)
+			post(ctx, s, out, i, 1)
 			out.waitAll(ctx, frame.Traces)
 		})
 	}
-}
-
-func cut(text string) (line, rest string, ok bool) {
-	for i := range text {
-		if text[i] == '\n' {
-			return text[:i+1], text[i+1:], true
-		}
-	}
-	return text, "", false
 }
 
 // TestBrokenBucket: a bucket that does not take flares is an alarm that names
@@ -111,13 +103,13 @@ func TestBrokenBucket(t *testing.T) {
 			require.NoError(t, tc.account.WriteFile(s.Path("keys", "s3-broken")))
 			agent(s, out, "LIFELINE_MAX_AGE=2s", "LIFELINE_BUCKET="+tc.bucket, "LIFELINE_AGENT_CREDENTIALS="+s.Path("keys", "s3-broken"))
 			require.NoError(t, s.Agent.Start(ctx))
-			post(ctx, t, s, out, 0, 3)
+			post(ctx, s, out, 0, 3)
 			_, err := s.Agent.P.WaitLine(ctx, tc.want...)
 			require.NoError(t, err)
 			_, err = s.Agent.P.WaitLine(ctx, "The bucket does not take flares") // a PUT was tried
 			require.NoError(t, err)
 			require.Positive(t, out.heal())
-			post(ctx, t, s, out, 3, 1) // what is in the flare is not sent: new data finds the gateway
+			post(ctx, s, out, 3, 1) // what is in the flare is not sent: new data finds the gateway
 			out.waitAll(ctx, frame.Traces)
 		})
 	}
@@ -148,7 +140,7 @@ func TestGatewayThatDoesNotAck(t *testing.T) {
 			out := newSink(t, tc.answer)
 			agent(s, out)
 			require.NoError(t, s.Agent.Start(ctx))
-			post(ctx, t, s, out, 0, 3)
+			post(ctx, s, out, 0, 3)
 			_, err := s.Agent.P.WaitLine(ctx, append(tc.want, "The gateway does not take data")...)
 			require.NoError(t, err)
 			require.Positive(t, out.heal())

@@ -64,6 +64,6 @@ func validate(t *testing.T, sources ...string) (string, error) {
 		}
 		args = append(args, "--config", source)
 	}
-	out, err := exec.CommandContext(t.Context(), otelcol, args...).CombinedOutput() //nolint:gosec // our own binary
+	out, err := exec.CommandContext(t.Context(), otelcol, args...).CombinedOutput()
 	return string(out), err
 }

@@ -60,6 +60,6 @@ func TestFaultsReachTheClient(t *testing.T) {
 	t.Cleanup(b.Close)
 	fault := b.Cluster().Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Err: kerr.PolicyViolation, Count: 1})
 	require.ErrorIs(t, produce(t, b, LogsTopic, "refused"), kerr.PolicyViolation)
-	require.EqualValues(t, 1, fault.Hits())
+	require.Equal(t, int64(1), int64(fault.Hits()))
 	require.NoError(t, produce(t, b, LogsTopic, "taken"))
 }

@@ -38,8 +38,8 @@ func Spans(second uint64, now time.Time) []byte {
 		sp.SetName("POST /order")
 		sp.SetKind(ptrace.SpanKindServer)
 		sp.SetStartTimestamp(pcommon.NewTimestampFromTime(now))
-		sp.SetEndTimestamp(pcommon.NewTimestampFromTime(now.Add(time.Duration(i+1) * time.Millisecond))) //nolint:gosec // below 51
-		sp.Attributes().PutInt("order.items", int64(i%7+1))                                              //nolint:gosec // below 8
+		sp.SetEndTimestamp(pcommon.NewTimestampFromTime(now.Add(time.Duration(i+1) * time.Millisecond)))
+		sp.Attributes().PutInt("order.items", int64(i%7+1))
 		sp.Attributes().PutStr("order.id", fmt.Sprintf("o-%06d-%02d", second, i))
 	}
 	var enc ptrace.ProtoMarshaler

@@ -111,20 +111,20 @@ func (s *Stack) Close() error {
 // makeKeys lets the lifeline command make the keys, as an operator would: one
 // for recovery, one for the safe, one for the agent.
 func (s *Stack) makeKeys(ctx context.Context) error {
-	var recipients string
+	var recipients strings.Builder
 	for _, name := range []string{"recovery.key", "break-glass.key"} {
 		public, err := s.Run(ctx, "keygen", "recovery", "--classic", "--output", s.Path("keys", name))
 		if err != nil {
 			return err
 		}
-		recipients += public
+		recipients.WriteString(public)
 	}
 	signer, err := s.Run(ctx, "keygen", "agent", "--output", s.Path("keys", "agent_ed25519"), "--principal", Principal)
 	if err != nil {
 		return err
 	}
 	return errors.Join(
-		os.WriteFile(s.Path("keys", "recipients.txt"), []byte(recipients), 0o600),
+		os.WriteFile(s.Path("keys", "recipients.txt"), []byte(recipients.String()), 0o600),
 		os.WriteFile(s.Path("keys", "allowed_signers"), []byte(signer), 0o600),
 		s3.Writer.WriteFile(s.Path("keys", "s3-agent")),
 		s3.Recovery.WriteFile(s.Path("keys", "s3-recovery")),
