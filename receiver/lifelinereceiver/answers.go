@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -50,11 +51,19 @@ func (r *refusal) status() (*status.Status, time.Duration) {
 	if r.reason != "" {
 		details = append(details, &errdetails.ErrorInfo{Reason: r.reason, Domain: "lifeline"})
 	}
-	st := status.New(r.code, r.message)
+	st := status.New(r.code, r.text())
 	if with, err := st.WithDetails(details...); err == nil {
 		st = with
 	}
 	return st, pause
+}
+
+// maxMessage bounds the text of an answer; parsers quote what they could not read.
+const maxMessage = 512
+
+// text returns the message as protobuf and JSON can carry it.
+func (r *refusal) text() string {
+	return strings.ToValidUTF8(r.message[:min(len(r.message), maxMessage)], "?")
 }
 
 func unavailable(message string) *refusal {

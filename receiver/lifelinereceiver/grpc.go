@@ -170,7 +170,9 @@ func (g *gateway) receive(answer context.Context, stream grpc.ServerStream, r *r
 	return nil, errSlow
 }
 
-// refuseMessage judges an error of RecvMsg.
+// refuseMessage judges an error of RecvMsg. grpc-go has sent a status of its own
+// by then ("larger than max", INTERNAL for a bad compression); what is returned
+// here is for the receiver's metrics.
 func refuseMessage(err error) error {
 	switch status.Code(err) {
 	case codes.ResourceExhausted: // "received message larger than max"

@@ -47,10 +47,21 @@ func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return fmt.Errorf("protocols::http::endpoint: %w", err)
 	}
+	server.Handler = g.limitBody(server.Handler)
 	g.httpServer, g.httpAddr = server, listener.Addr()
 	g.log.Info("Listening", zap.String("protocol", "http"), zap.Stringer("endpoint", listener.Addr()))
 	g.serve(host, func() error { return server.Serve(listener) }, http.ErrServerClosed)
 	return nil
+}
+
+// limitBody gives the body of every request a deadline, also of those that are
+// refused unread: the server reads on to the end of a small body before it
+// serves the next request of the connection.
+func (g *gateway) limitBody(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.bodyTimeout()))
+		next.ServeHTTP(w, r)
+	})
 }
 
 // refuseEarly answers for what stands before the handler: authentication.
@@ -94,14 +105,16 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 	}
 	body := http.NewResponseController(w)
 	req.read = func(_ context.Context, held *reservation) ([]byte, error) {
-		// After the body the deadline must go: the server reads on, to see the client leave.
-		_ = body.SetReadDeadline(arrived.Add(g.bodyTimeout()))
-		defer func() { _ = body.SetReadDeadline(time.Time{}) }()
 		raw, err := readBody(r, open, held, limit)
-		if err != nil || mediaType == typeProto {
-			return raw, err
+		if err != nil {
+			return nil, err
 		}
-		return otlpcodec.FromJSON(s, raw)
+		// The server reads on, to see the client leave: that must not time out.
+		_ = body.SetReadDeadline(time.Time{})
+		if mediaType == typeJSON {
+			return otlpcodec.FromJSON(s, raw)
+		}
+		return raw, nil
 	}
 	if mediaType == typeJSON {
 		req.format = "json"
@@ -148,7 +161,7 @@ func writeRefusal(w http.ResponseWriter, r *http.Request, refused *refusal) {
 	if pause > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((pause+time.Second-1)/time.Second)))
 	}
-	answer, mediaType := []byte(refused.message+"\n"), contentType(r)
+	answer, mediaType := []byte(refused.text()+"\n"), contentType(r)
 	var err error
 	switch mediaType {
 	case typeProto:

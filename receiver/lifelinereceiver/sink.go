@@ -69,8 +69,9 @@ func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink
 		}
 		j.write = func(ctx context.Context, info client.Info, md map[string][]string) error {
 			return writeParts(topic.WithTopic(ctx, cfg.topic(s)), next, fit, func(k int) client.Info {
-				info.Metadata = client.NewMetadata(withPart(md, k+1, len(fit)))
-				return info
+				part := info
+				part.Metadata = client.NewMetadata(withPart(md, k+1, len(fit)))
+				return part
 			})
 		}
 		return j, nil

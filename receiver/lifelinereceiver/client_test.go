@@ -1,0 +1,116 @@
+package lifelinereceiver
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/encoding"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// reply is an answer of either protocol in the same terms.
+type reply struct {
+	httpCode int // 0 over gRPC
+	header   http.Header
+	status   *status.Status
+	body     []byte
+}
+
+func (r reply) retryInfo() time.Duration {
+	for _, d := range r.status.Details() {
+		if info, ok := d.(*errdetails.RetryInfo); ok {
+			return info.RetryDelay.AsDuration()
+		}
+	}
+	return 0
+}
+
+func (r reply) errorReason() string {
+	for _, d := range r.status.Details() {
+		if info, ok := d.(*errdetails.ErrorInfo); ok {
+			return info.Domain + "/" + info.Reason
+		}
+	}
+	return ""
+}
+
+// send sends raw with a bare client of the protocol: what is asserted is the wire.
+func send(ctx context.Context, t *testing.T, g *gateway, protocol string, raw []byte, headers ...string) reply {
+	t.Helper()
+	if protocol == "grpc" {
+		return call(ctx, t, g, raw, headers...)
+	}
+	return post(ctx, t, g, "/v1/traces", raw, append([]string{"Content-Type", typeProto}, headers...)...)
+}
+
+func call(ctx context.Context, t *testing.T, g *gateway, raw []byte, headers ...string) reply {
+	t.Helper()
+	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer conn.Close()
+	ctx = metadata.AppendToOutgoingContext(ctx, headers...)
+	var answer rawMessage
+	err = conn.Invoke(ctx, "/"+grpcServices[frame.Traces]+"/Export", &rawMessage{bytes: raw}, &answer,
+		grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
+	return reply{status: status.Convert(err), body: answer.bytes}
+}
+
+func post(ctx context.Context, t *testing.T, g *gateway, path string, body []byte, headers ...string) reply {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.httpAddr.String()+path, bytes.NewReader(body))
+	require.NoError(t, err)
+	for i := 0; i < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
+	}
+	// A server may refuse a body unread; a client that waits for its word always sees the answer.
+	req.Header.Set("Expect", "100-continue")
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true, ExpectContinueTimeout: time.Minute}}
+	resp, err := client.Do(req)
+	if err != nil {
+		return reply{status: status.FromContextError(ctx.Err())}
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	r := reply{httpCode: resp.StatusCode, header: resp.Header, body: answer, status: status.New(codes.OK, "")}
+	if resp.StatusCode != http.StatusOK {
+		var st spb.Status
+		switch resp.Header.Get("Content-Type") {
+		case typeProto:
+			require.NoError(t, proto.Unmarshal(answer, &st))
+		case typeJSON:
+			require.NoError(t, protojson.Unmarshal(answer, &st))
+		default:
+			st.Code, st.Message = int32(codes.Unknown), string(answer)
+		}
+		r.status = status.FromProto(&st)
+	}
+	return r
+}
+
+// requireUnavailable asserts the answer that makes every client come again.
+func requireUnavailable(t *testing.T, r reply) {
+	t.Helper()
+	require.Equal(t, codes.Unavailable, r.status.Code(), r.status.Message())
+	require.GreaterOrEqual(t, r.retryInfo(), minRetry)
+	require.LessOrEqual(t, r.retryInfo(), maxRetry)
+	if r.httpCode != 0 {
+		require.Equal(t, http.StatusServiceUnavailable, r.httpCode)
+		require.Contains(t, []string{"1", "2", "3"}, r.header.Get("Retry-After"))
+	}
+}
