@@ -121,7 +121,8 @@ func (wt *watch) hold(ctx context.Context, d time.Duration) error {
 	return wt.until(ctx, d+stack.StartTime, "time to pass", func(*state) bool { return time.Now().After(end) })
 }
 
-// look takes one look and shows it. Only a child that died is an error.
+// look takes one look and shows it. Only a child that died and a scrape that
+// does not add up are errors.
 func (wt *watch) look(ctx context.Context) error {
 	wt.now = state{items: wt.items.Load()}
 	for _, r := range []*stack.Role{wt.w.Agent, wt.w.Recovery, wt.w.Gateway} {
@@ -135,6 +136,9 @@ func (wt *watch) look(ctx context.Context) error {
 			wt.now.held = int64(m.Sum("otelcol_lifeline_held_items"))
 			wt.now.bytes = int64(m.Sum("otelcol_exporter_queue_size", `exporter="lifeline"`))
 			wt.now.oldest = time.Duration(m.Sum("otelcol_lifeline_ring_oldest_age") * float64(time.Second))
+			if err := conserved(m); err != nil {
+				return err
+			}
 		}
 	}
 	page, err := wt.bucket.List(ctx, s3.Prefix, "")
@@ -150,8 +154,24 @@ func (wt *watch) look(ctx context.Context) error {
 	return nil
 }
 
+// conserved checks the promise of every single scrape: what was accepted is
+// delivered, flared, rejected, lost or held, to the item.
+func conserved(m proc.Samples) error {
+	for _, signal := range []frame.Signal{frame.Traces, frame.Metrics, frame.Logs} {
+		label := `signal="` + signal.String() + `"`
+		var sum float64
+		for _, fate := range []string{"delivered", "flared", "rejected", "lost", "held"} {
+			sum += m.Sum("otelcol_lifeline_"+fate+"_items", label)
+		}
+		if accepted := m.Sum("otelcol_lifeline_accepted_items", label); sum != accepted {
+			return fmt.Errorf("the agent's metrics do not add up for %s: %.0f accepted, %.0f accounted for", signal, accepted, sum)
+		}
+	}
+	return nil
+}
+
 func (st state) String() string {
-	return fmt.Sprintf("ring %d items, %d KiB, oldest %.1f s · flares in the bucket %d · Kafka %d items", st.held, st.bytes>>10, st.oldest.Seconds(), st.flares, st.items)
+	return fmt.Sprintf("ring %d items %d KiB, oldest %.1f s · bucket %d flares · Kafka %d items", st.held, st.bytes>>10, st.oldest.Seconds(), st.flares, st.items)
 }
 
 // inspect fetches a flare that was not seen before and lets the lifeline
