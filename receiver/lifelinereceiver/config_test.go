@@ -1,0 +1,76 @@
+package lifelinereceiver
+
+import (
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+)
+
+func load(t *testing.T, id string) (*Config, error) {
+	t.Helper()
+	all, err := confmaptest.LoadConf(filepath.Join("testdata", "config.yaml"))
+	require.NoError(t, err)
+	sub, err := all.Sub(id)
+	require.NoError(t, err)
+	cfg := createDefaultConfig().(*Config)
+	if err := sub.Unmarshal(cfg); err != nil {
+		return nil, err
+	}
+	return cfg, confmap.Validate(cfg)
+}
+
+func TestConfig(t *testing.T) {
+	cfg, err := load(t, "lifeline")
+	require.NoError(t, err)
+	grpc, http := cfg.Protocols.GRPC.Get(), cfg.Protocols.HTTP.Get()
+	require.Equal(t, "localhost:4317", grpc.NetAddr.Endpoint)
+	require.Equal(t, 20, grpc.MaxRecvMsgSizeMiB)
+	require.EqualValues(t, 100, grpc.MaxConcurrentStreams)
+	require.Equal(t, "localhost:4318", http.NetAddr.Endpoint)
+	require.Zero(t, http.WriteTimeout)
+	require.Equal(t, 10*time.Second, http.ReadHeaderTimeout)
+	require.Equal(t, "otlp_spans", cfg.Passthrough.TracesTopic)
+
+	cfg, err = load(t, "lifeline/all")
+	require.NoError(t, err)
+	require.Equal(t, PassthroughConfig{
+		Enabled: true, TracesTopic: "t", MetricsTopic: "m", LogsTopic: "l", ProfilesTopic: "p",
+		MaxMessageBytes: 2 * bytesize.MiB,
+	}, cfg.Passthrough)
+	require.Equal(t, AdmissionConfig{MaxInflight: bytesize.GiB, MaxWait: 2 * time.Second}, cfg.Admission)
+	require.Equal(t, int64(8<<20), cfg.maxGRPC())
+	require.Equal(t, int64(1<<20), cfg.maxHTTP())
+
+	cfg, err = load(t, "lifeline/decode")
+	require.NoError(t, err)
+	require.False(t, cfg.Protocols.GRPC.HasValue(), "off unless named")
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for id, want := range map[string]string{
+		"nothing":     "protocols: name grpc, http or both",
+		"receipts":    "receipt_key_file",
+		"short":       "ack_timeout",
+		"audience":    "audience",
+		"compression": "protocols::http::compression_algorithms",
+		"wait":        "admission::max_wait",
+		"inflight":    "admission::max_inflight",
+		"topic":       "passthrough::metrics_topic",
+		"message":     "passthrough::max_message_bytes",
+		"size":        "max_message_bytes",
+		"metadata":    `metadata_keys: "Lifeline-Agent"`,
+		"secret":      `metadata_keys: "Authorization"`,
+		"unknown":     "ack_timout",
+	} {
+		t.Run(id, func(t *testing.T) {
+			_, err := load(t, "lifeline/"+id)
+			require.ErrorContains(t, err, want)
+		})
+	}
+}
