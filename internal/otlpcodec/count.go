@@ -167,7 +167,7 @@ func nextField(b []byte, i int) (w wireField, end int, err error) {
 		end = i + 4
 	case wireLen:
 		n, start, err := uvarint(b, i)
-		if err != nil || n > uint64(len(b)-start) {
+		if err != nil || n > uint64(len(b)-start) { //nolint:gosec // start is at most len(b)
 			return w, 0, errCut
 		}
 		w.body, end = start, start+int(n) //nolint:gosec // n is at most len(b)

@@ -49,7 +49,7 @@ func decode(s frame.Signal, raw []byte) (items int64, lines []string, err error)
 	}
 }
 
-// one prints a value with all that is in it, by way of pdata's JSON.
+// line prints its parts as one text to compare.
 func line(parts ...any) string { return fmt.Sprint(parts...) }
 
 func traceLines(td ptrace.Traces) (lines []string) {

@@ -51,12 +51,12 @@ var requests = newRequests()
 
 func newRequests() [frame.NumSignals]*message {
 	any := &message{}
-	attr := nest(1, plain, any)
+	attr := nest(plain, any)
 	attr.fields[1], attr.fields[2] = field{kind: text}, field{kind: nested, msg: any}
 	attr.fields[3] = field{kind: varint}
 	any.fields = fields(text, varint, varint, fixed64, nested, nested, text, varint).fields
-	any.fields[5].msg = nest(1, plain, any)
-	any.fields[6].msg = nest(1, plain, attr)
+	any.fields[5].msg = nest(plain, any)
+	any.fields[6].msg = nest(plain, attr)
 
 	common := commonMessages{
 		attr:     attr,
@@ -84,7 +84,7 @@ func (c commonMessages) request(record *message, moved bool) *message {
 	resources := with(fields(nested, nested, text), c.resource, scopes)
 	resources.fields[2].role = path
 	resources.moved = moved
-	return nest(1, path, resources)
+	return nest(path, resources)
 }
 
 func (c commonMessages) span() *message {
@@ -167,10 +167,10 @@ func with(m *message, children ...*message) *message {
 	return m
 }
 
-// nest makes a message with a single nested field.
-func nest(num int, r role, child *message) *message {
+// nest makes a message whose field 1 is nested.
+func nest(r role, child *message) *message {
 	m := &message{}
-	m.fields[num] = field{kind: nested, role: r, msg: child}
+	m.fields[1] = field{kind: nested, role: r, msg: child}
 	return m
 }
 

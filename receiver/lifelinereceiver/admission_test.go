@@ -65,8 +65,8 @@ func TestTooManyWaitingStreams(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
 	raw := encoded(t, frame.Traces, 1)
 	g.waiting.Store(maxWaiting)
-	requireUnavailable(t, call(t.Context(), t, g, raw))
+	requireUnavailable(t, call(t.Context(), g, raw))
 	g.waiting.Store(0)
-	require.Equal(t, codes.OK, call(t.Context(), t, g, raw).status.Code())
+	require.Equal(t, codes.OK, call(t.Context(), g, raw).status.Code())
 	require.Zero(t, g.waiting.Load())
 }

@@ -45,7 +45,7 @@ func (r *refusal) status() (*status.Status, time.Duration) {
 	var details []protoadapt.MessageV1
 	var pause time.Duration
 	if r.retry {
-		pause = minRetry + rand.N(maxRetry-minRetry)
+		pause = minRetry + rand.N(maxRetry-minRetry) //nolint:gosec // jitter needs no secrecy
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(pause)})
 	}
 	if r.reason != "" {

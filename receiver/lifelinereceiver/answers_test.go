@@ -47,7 +47,7 @@ func TestAnswerToFailingWrites(t *testing.T) {
 		} {
 			t.Run(protocol+" "+name, func(t *testing.T) {
 				k := &kafka{script: func(context.Context, int) error { return err }}
-				r := send(t.Context(), t, startPassthrough(t, k), protocol, raw)
+				r := send(t.Context(), startPassthrough(t, k), protocol, raw)
 				require.Len(t, k.all(), 1, "the fault was met")
 				requireUnavailable(t, r)
 				require.NotContains(t, r.status.Message(), "kafka-1", "what is behind the gateway stays there")
@@ -55,7 +55,7 @@ func TestAnswerToFailingWrites(t *testing.T) {
 		}
 		t.Run(protocol+" success", func(t *testing.T) {
 			k := &kafka{}
-			r := send(t.Context(), t, startPassthrough(t, k), protocol, raw)
+			r := send(t.Context(), startPassthrough(t, k), protocol, raw)
 			require.Equal(t, codes.OK, r.status.Code())
 			require.Len(t, k.all(), 1)
 			require.NotContains(t, string(r.body), "rejected")
@@ -81,7 +81,7 @@ func TestAnswerOnOwnClock(t *testing.T) {
 			k, started, finish := slowKafka()
 			g := startPassthrough(t, k, func(c *Config) { c.AckTimeout, c.Admission.MaxWait = time.Second, 10*time.Millisecond })
 			begin := time.Now()
-			r := send(t.Context(), t, g, protocol, encoded(t, frame.Traces, 3))
+			r := send(t.Context(), g, protocol, encoded(t, frame.Traces, 3))
 			requireUnavailable(t, r)
 			require.GreaterOrEqual(t, time.Since(begin), 900*time.Millisecond)
 			ctx := <-started
@@ -108,7 +108,7 @@ func TestAnswerBeforeTheClientsDeadline(t *testing.T) {
 	g := startPassthrough(t, k)
 	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 	defer cancel()
-	requireUnavailable(t, call(ctx, t, g, encoded(t, frame.Traces, 3)))
+	requireUnavailable(t, call(ctx, g, encoded(t, frame.Traces, 3)))
 	require.NoError(t, ctx.Err(), "the answer came first")
 	<-started
 	finish <- nil
@@ -121,7 +121,8 @@ func TestClientThatLeavesDoesNotCancelTheWrite(t *testing.T) {
 			g := startPassthrough(t, k)
 			ctx, cancel := context.WithCancel(t.Context())
 			gone := make(chan reply, 1)
-			go func() { gone <- send(ctx, t, g, protocol, encoded(t, frame.Traces, 3)) }()
+			raw := encoded(t, frame.Traces, 3)
+			go func() { gone <- send(ctx, g, protocol, raw) }()
 			write := <-started
 			cancel()
 			require.Equal(t, codes.Canceled, (<-gone).status.Code())
@@ -184,13 +185,13 @@ func TestGarbageOverHTTP(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			k := &kafka{}
 			g := startPassthrough(t, k)
-			r := post(t.Context(), t, g, c.path, c.body, append([]string{"Content-Type", typeProto}, c.headers...)...)
+			r := post(t.Context(), g, c.path, c.body, append([]string{"Content-Type", typeProto}, c.headers...)...)
 			require.Equal(t, c.httpCode, r.httpCode, string(r.body))
 			require.Equal(t, c.code, r.status.Code())
 			require.Contains(t, r.status.Message(), c.message)
 			require.Empty(t, k.all())
 			require.Equal(t, int64(g.cfg.Admission.MaxInflight), g.admission.room(), "nothing is held any more")
-			again := post(t.Context(), t, g, "/v1/traces", good, "Content-Type", typeProto)
+			again := post(t.Context(), g, "/v1/traces", good, "Content-Type", typeProto)
 			require.Equal(t, http.StatusOK, again.httpCode, "the next client is served")
 		})
 	}
@@ -208,9 +209,9 @@ func TestOtherMethodsOverHTTP(t *testing.T) {
 func TestGarbageOverGRPC(t *testing.T) {
 	k := &kafka{}
 	g := startPassthrough(t, k, func(c *Config) { c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB = 1 })
-	r := call(t.Context(), t, g, []byte("garbage"))
+	r := call(t.Context(), g, []byte("garbage"))
 	require.Equal(t, codes.InvalidArgument, r.status.Code())
-	r = call(t.Context(), t, g, make([]byte, 2<<20))
+	r = call(t.Context(), g, make([]byte, 2<<20))
 	require.Equal(t, codes.ResourceExhausted, r.status.Code())
 	require.Contains(t, r.status.Message(), "larger than max")
 
@@ -230,7 +231,7 @@ func TestGarbageOverGRPC(t *testing.T) {
 		})
 	}
 	require.Empty(t, k.all())
-	require.Equal(t, codes.OK, call(t.Context(), t, g, encoded(t, frame.Traces, 1)).status.Code())
+	require.Equal(t, codes.OK, call(t.Context(), g, encoded(t, frame.Traces, 1)).status.Code())
 }
 
 // rawHTTP sends bytes as they are and returns the answer.
@@ -266,7 +267,7 @@ func TestBodyThatDoesNotCome(t *testing.T) {
 func TestEmptyRequestsAreAcked(t *testing.T) {
 	for _, protocol := range protocols {
 		k := &kafka{}
-		r := send(t.Context(), t, startPassthrough(t, k), protocol, nil)
+		r := send(t.Context(), startPassthrough(t, k), protocol, nil)
 		require.Equal(t, codes.OK, r.status.Code())
 		require.Empty(t, k.all(), "there is nothing to write")
 	}
@@ -276,9 +277,9 @@ func TestJSONIsAnsweredInJSON(t *testing.T) {
 	k := &kafka{}
 	g := startPassthrough(t, k, func(c *Config) { c.Passthrough.MaxMessageBytes = 1 << 10 })
 	body := []byte(`{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"` + string(bytes.Repeat([]byte("x"), 2000)) + `"}]}]}]}`)
-	r := post(t.Context(), t, g, "/v1/traces", body, "Content-Type", typeJSON+"; charset=utf-8")
+	r := post(t.Context(), g, "/v1/traces", body, "Content-Type", typeJSON+"; charset=utf-8")
 	require.Equal(t, http.StatusOK, r.httpCode)
-	require.Equal(t, typeJSON, r.header.Get("Content-Type"))
+	require.Equal(t, []string{typeJSON}, r.header.Values("Content-Type"))
 	require.JSONEq(t, `{"partialSuccess":{"rejectedSpans":"1","errorMessage":"single records of more than 1KiB cannot be stored"}}`, string(r.body))
 }
 
@@ -300,9 +301,9 @@ func TestDecodeModePermanentErrors(t *testing.T) {
 				r, err := NewFactory().CreateTraces(t.Context(), receivertest.NewNopSettings(metadata.Type), cfg, next)
 				require.NoError(t, err)
 				g := startReceiver(t, r)
-				require.Equal(t, c.code, send(t.Context(), t, g, protocol, encoded(t, frame.Traces, 2)).status.Code())
+				require.Equal(t, c.code, send(t.Context(), g, protocol, encoded(t, frame.Traces, 2)).status.Code())
 				require.Equal(t, http.StatusNotFound,
-					post(t.Context(), t, g, "/v1/logs", nil, "Content-Type", typeProto).httpCode, "no logs pipeline")
+					post(t.Context(), g, "/v1/logs", nil, "Content-Type", typeProto).httpCode, "no logs pipeline")
 			})
 		}
 	}
@@ -316,7 +317,8 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 			require.NoError(t, err)
 			g := startReceiver(t, r)
 			answer := make(chan reply, 1)
-			go func() { answer <- send(t.Context(), t, g, protocol, encoded(t, frame.Traces, 3)) }()
+			raw := encoded(t, frame.Traces, 3)
+			go func() { answer <- send(t.Context(), g, protocol, raw) }()
 			<-started
 			stopped := make(chan error, 1)
 			go func() { stopped <- r.Shutdown(context.Background()) }()
@@ -333,7 +335,8 @@ func TestShutdownDoesNotWaitForKafkaForEver(t *testing.T) {
 	r, err := NewFactory().CreateLogs(t.Context(), receivertest.NewNopSettings(metadata.Type), testConfig(), k)
 	require.NoError(t, err)
 	g := startReceiver(t, r)
-	go send(t.Context(), t, g, "grpc", encoded(t, frame.Traces, 3))
+	raw := encoded(t, frame.Traces, 3)
+	go send(t.Context(), g, "grpc", raw)
 	<-started
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

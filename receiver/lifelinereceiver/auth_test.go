@@ -62,11 +62,11 @@ func TestAgentIsTheAuthenticatedOne(t *testing.T) {
 			g := r.(*shared).gateway
 			raw := encoded(t, frame.Traces, 1)
 
-			refused := send(t.Context(), t, g, protocol, raw, frame.HeaderAgent, "forged")
+			refused := send(t.Context(), g, protocol, raw, frame.HeaderAgent, "forged")
 			require.Equal(t, codes.Unauthenticated, refused.status.Code())
 			require.Empty(t, k.all())
 
-			taken := send(t.Context(), t, g, protocol, raw, "authorization", "acme/host-17", frame.HeaderAgent, "forged")
+			taken := send(t.Context(), g, protocol, raw, "authorization", "acme/host-17", frame.HeaderAgent, "forged")
 			require.Equal(t, codes.OK, taken.status.Code())
 			require.Equal(t, "acme/host-17", metadataOf(k.all()[0].info)[frame.HeaderAgent])
 		}

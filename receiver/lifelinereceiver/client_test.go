@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -50,18 +51,16 @@ func (r reply) errorReason() string {
 }
 
 // send sends raw with a bare client of the protocol: what is asserted is the wire.
-func send(ctx context.Context, t *testing.T, g *gateway, protocol string, raw []byte, headers ...string) reply {
-	t.Helper()
+func send(ctx context.Context, g *gateway, protocol string, raw []byte, headers ...string) reply {
 	if protocol == "grpc" {
-		return call(ctx, t, g, raw, headers...)
+		return call(ctx, g, raw, headers...)
 	}
-	return post(ctx, t, g, "/v1/traces", raw, append([]string{"Content-Type", typeProto}, headers...)...)
+	return post(ctx, g, "/v1/traces", raw, append([]string{"Content-Type", typeProto}, headers...)...)
 }
 
-func call(ctx context.Context, t *testing.T, g *gateway, raw []byte, headers ...string) reply {
-	t.Helper()
+func call(ctx context.Context, g *gateway, raw []byte, headers ...string) reply {
 	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
+	must(err)
 	defer conn.Close()
 	ctx = metadata.AppendToOutgoingContext(ctx, headers...)
 	var answer rawMessage
@@ -70,12 +69,11 @@ func call(ctx context.Context, t *testing.T, g *gateway, raw []byte, headers ...
 	return reply{status: status.Convert(err), body: answer.bytes}
 }
 
-func post(ctx context.Context, t *testing.T, g *gateway, path string, body []byte, headers ...string) reply {
-	t.Helper()
+func post(ctx context.Context, g *gateway, path string, body []byte, headers ...string) reply {
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.httpAddr.String()+path, bytes.NewReader(body))
-	require.NoError(t, err)
-	for i := 0; i < len(headers); i += 2 {
-		req.Header.Set(headers[i], headers[i+1])
+	must(err)
+	for pair := range slices.Chunk(headers, 2) {
+		req.Header.Set(pair[0], pair[1])
 	}
 	// A server may refuse a body unread; a client that waits for its word always sees the answer.
 	req.Header.Set("Expect", "100-continue")
@@ -86,21 +84,29 @@ func post(ctx context.Context, t *testing.T, g *gateway, path string, body []byt
 	}
 	defer resp.Body.Close()
 	answer, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
+	must(err)
 	r := reply{httpCode: resp.StatusCode, header: resp.Header, body: answer, status: status.New(codes.OK, "")}
 	if resp.StatusCode != http.StatusOK {
 		var st spb.Status
 		switch resp.Header.Get("Content-Type") {
 		case typeProto:
-			require.NoError(t, proto.Unmarshal(answer, &st))
+			must(proto.Unmarshal(answer, &st))
 		case typeJSON:
-			require.NoError(t, protojson.Unmarshal(answer, &st))
+			must(protojson.Unmarshal(answer, &st))
 		default:
 			st.Code, st.Message = int32(codes.Unknown), string(answer)
 		}
 		r.status = status.FromProto(&st)
 	}
 	return r
+}
+
+// must ends the test binary on an error of the test itself: helpers run in
+// goroutines, where a test cannot be failed.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
 }
 
 // requireUnavailable asserts the answer that makes every client come again.

@@ -62,7 +62,7 @@ func (g *gateway) startGRPC(ctx context.Context, host component.Host) error {
 	}
 	for i, sink := range g.sinks {
 		if s := frame.Signal(i); sink != nil {
-			server.RegisterService(g.service(s), g)
+			server.RegisterService(g.service(s), g) //nolint:contextcheck // a call has its own context, not that of Start
 		}
 	}
 	listener, err := cfg.NetAddr.Listen(ctx)

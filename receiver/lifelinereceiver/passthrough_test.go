@@ -97,7 +97,7 @@ func TestClientMetadata(t *testing.T) {
 						c.change(cfg)
 					}
 				})
-				r := send(t.Context(), t, g, protocol, raw, c.headers...)
+				r := send(t.Context(), g, protocol, raw, c.headers...)
 				require.Equal(t, codes.OK, r.status.Code(), r.status.Message())
 				require.Len(t, k.all(), 1)
 				require.Equal(t, c.want, metadataOf(k.all()[0].info))
@@ -112,7 +112,7 @@ func TestBatchIDOfJSONIsThatOfItsProtobuf(t *testing.T) {
 	k := &kafka{}
 	g := startPassthrough(t, k)
 	body := []byte(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{"body":{"stringValue":"hi"}}]}]}]}`)
-	require.Equal(t, http.StatusOK, post(t.Context(), t, g, "/v1/logs", body, "Content-Type", typeJSON).httpCode)
+	require.Equal(t, http.StatusOK, post(t.Context(), g, "/v1/logs", body, "Content-Type", typeJSON).httpCode)
 	record := k.all()[0]
 	require.Equal(t, "otlp_logs", record.topic)
 	sum := sha256.Sum256(record.raw)
@@ -141,7 +141,7 @@ func TestAudience(t *testing.T) {
 			if c.sent != "" {
 				headers = []string{frame.HeaderAudience, c.sent}
 			}
-			r := send(t.Context(), t, g, protocol, raw, headers...)
+			r := send(t.Context(), g, protocol, raw, headers...)
 			require.Equal(t, c.code, r.status.Code())
 			if protocol == "http" {
 				require.Equal(t, c.httpCode, r.httpCode)
@@ -156,7 +156,7 @@ func TestLargeRequestsAreSplit(t *testing.T) {
 	for _, protocol := range protocols {
 		k := &kafka{}
 		g := startPassthrough(t, k, func(c *Config) { c.Passthrough.MaxMessageBytes = 4 << 10 })
-		r := send(t.Context(), t, g, protocol, raw, frame.HeaderBatchID, rootID+".1")
+		r := send(t.Context(), g, protocol, raw, frame.HeaderBatchID, rootID+".1")
 		require.Equal(t, codes.OK, r.status.Code())
 		records := k.all()
 		require.Greater(t, len(records), 5)
@@ -186,7 +186,7 @@ func TestAllPartsMustBeWritten(t *testing.T) {
 		return nil
 	}}
 	g := startPassthrough(t, k, func(c *Config) { c.Passthrough.MaxMessageBytes = 4 << 10 })
-	requireUnavailable(t, call(t.Context(), t, g, encoded(t, frame.Traces, 300)))
+	requireUnavailable(t, call(t.Context(), g, encoded(t, frame.Traces, 300)))
 	require.Greater(t, len(k.all()), 2, "some parts were written, and come again")
 }
 
@@ -207,7 +207,7 @@ func TestSingleRecordThatIsTooLarge(t *testing.T) {
 	for _, protocol := range protocols {
 		t.Run(protocol+" from an agent", func(t *testing.T) {
 			k := &kafka{}
-			r := send(t.Context(), t, startPassthrough(t, k, small), protocol, oneLarge(t), frame.HeaderBatchID, rootID)
+			r := send(t.Context(), startPassthrough(t, k, small), protocol, oneLarge(t), frame.HeaderBatchID, rootID)
 			require.Equal(t, codes.ResourceExhausted, r.status.Code())
 			require.Contains(t, r.status.Message(), "larger than max")
 			require.Equal(t, "lifeline/MESSAGE_TOO_LARGE", r.errorReason())
@@ -219,7 +219,7 @@ func TestSingleRecordThatIsTooLarge(t *testing.T) {
 		})
 		t.Run(protocol+" from others", func(t *testing.T) {
 			k := &kafka{}
-			r := send(t.Context(), t, startPassthrough(t, k, small), protocol, oneLarge(t))
+			r := send(t.Context(), startPassthrough(t, k, small), protocol, oneLarge(t))
 			require.Equal(t, codes.OK, r.status.Code())
 			answer := ptraceotlp.NewExportResponse()
 			require.NoError(t, answer.UnmarshalProto(r.body))
@@ -246,16 +246,16 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	})
 	size := strconv.Itoa(len(raw))
 	first := make(chan reply, 1)
-	go func() { first <- post(t.Context(), t, g, "/v1/traces", raw, "Content-Type", typeProto) }()
+	go func() { first <- post(t.Context(), g, "/v1/traces", raw, "Content-Type", typeProto) }()
 	<-started
-	requireUnavailable(t, call(t.Context(), t, g, raw)) // it says no size, so it needs room for the largest
-	go call(t.Context(), t, g, raw, frame.HeaderSize, size)
+	requireUnavailable(t, call(t.Context(), g, raw)) // it says no size, so it needs room for the largest
+	go call(t.Context(), g, raw, frame.HeaderSize, size)
 	<-started // what says its size fits
 	finish <- nil
 	finish <- nil
 	require.Equal(t, codes.OK, (<-first).status.Code())
 	g.writes.Wait()
-	go call(t.Context(), t, g, raw)
+	go call(t.Context(), g, raw)
 	<-started
 	finish <- nil
 }
@@ -265,7 +265,7 @@ func TestDeprecatedRequestsAreModernized(t *testing.T) {
 	g := startPassthrough(t, k)
 	// resource_spans { field 1000 { spans { name: "old" } } }, as before OTLP 0.15
 	old := []byte{0x0a, 0x0a, 0xc2, 0x3e, 0x07, 0x12, 0x05, 0x2a, 0x03, 'o', 'l', 'd'}
-	require.Equal(t, codes.OK, call(t.Context(), t, g, old).status.Code())
+	require.Equal(t, codes.OK, call(t.Context(), g, old).status.Code())
 	items, err := otlpcodec.Count(frame.Traces, k.all()[0].raw)
 	require.NoError(t, err)
 	require.EqualValues(t, 1, items)
@@ -285,8 +285,8 @@ func TestItemsAreCounted(t *testing.T) {
 		r, err := NewFactory().CreateLogs(t.Context(), set, testConfig(), k)
 		require.NoError(t, err)
 		g := startReceiver(t, r)
-		require.Equal(t, codes.OK, send(t.Context(), t, g, protocol, encoded(t, frame.Traces, 7)).status.Code())
-		requireUnavailable(t, send(t.Context(), t, g, protocol, encoded(t, frame.Traces, 5)))
+		require.Equal(t, codes.OK, send(t.Context(), g, protocol, encoded(t, frame.Traces, 7)).status.Code())
+		requireUnavailable(t, send(t.Context(), g, protocol, encoded(t, frame.Traces, 5)))
 		for name, want := range map[string]int64{"accepted": 7, "refused": 5} {
 			m, err := tel.GetMetric("otelcol_receiver_" + name + "_spans")
 			require.NoError(t, err)

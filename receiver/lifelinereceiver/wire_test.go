@@ -2,6 +2,7 @@ package lifelinereceiver
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -107,8 +108,8 @@ func stock(t *testing.T, g *gateway, protocol, compression string, headers ...st
 		cfg.ClientConfig.Endpoint = g.grpcAddr.String()
 		cfg.ClientConfig.TLS.Insecure = true
 		cfg.ClientConfig.Compression = configcompression.Type(compression)
-		for i := 0; i < len(headers); i += 2 {
-			cfg.ClientConfig.Headers.Set(headers[i], configopaque.String(headers[i+1]))
+		for pair := range slices.Chunk(headers, 2) {
+			cfg.ClientConfig.Headers.Set(pair[0], configopaque.String(pair[1]))
 		}
 		cfg.QueueConfig = configoptional.None[exporterhelper.QueueBatchConfig]()
 		cfg.RetryConfig.Enabled = false
@@ -118,8 +119,8 @@ func stock(t *testing.T, g *gateway, protocol, compression string, headers ...st
 	cfg := f.CreateDefaultConfig().(*otlphttpexporter.Config)
 	cfg.ClientConfig.Endpoint = "http://" + g.httpAddr.String()
 	cfg.ClientConfig.Compression = configcompression.Type(compression)
-	for i := 0; i < len(headers); i += 2 {
-		cfg.ClientConfig.Headers.Set(headers[i], configopaque.String(headers[i+1]))
+	for pair := range slices.Chunk(headers, 2) {
+		cfg.ClientConfig.Headers.Set(pair[0], configopaque.String(pair[1]))
 	}
 	cfg.QueueConfig = configoptional.None[exporterhelper.QueueBatchConfig]()
 	cfg.RetryConfig.Enabled = false
