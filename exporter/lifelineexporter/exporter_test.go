@@ -1,0 +1,341 @@
+package lifelineexporter
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/config/configoptional"
+	"go.opentelemetry.io/collector/consumer/consumererror"
+	"go.opentelemetry.io/collector/consumer/consumertest"
+	"go.opentelemetry.io/collector/pdata/plog"
+	"go.opentelemetry.io/collector/pdata/pmetric"
+	"go.opentelemetry.io/collector/pdata/ptrace"
+	"go.opentelemetry.io/collector/pdata/testdata"
+	"go.opentelemetry.io/collector/receiver/otlpreceiver"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// stock starts a stock otlp receiver of all signals and returns its URL.
+func stock(t *testing.T) (string, *consumertest.TracesSink, *consumertest.MetricsSink, *consumertest.LogsSink) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	addr := listener.Addr().String()
+	require.NoError(t, listener.Close())
+	factory := otlpreceiver.NewFactory()
+	cfg := factory.CreateDefaultConfig().(*otlpreceiver.Config)
+	cfg.Protocols.HTTP.GetOrInsertDefault().ServerConfig.NetAddr.Endpoint = addr
+	set := receivertest.NewNopSettings(factory.Type())
+	traces, metrics, logs := new(consumertest.TracesSink), new(consumertest.MetricsSink), new(consumertest.LogsSink)
+	tr, err := factory.CreateTraces(t.Context(), set, cfg, traces)
+	require.NoError(t, err)
+	mr, err := factory.CreateMetrics(t.Context(), set, cfg, metrics)
+	require.NoError(t, err)
+	lr, err := factory.CreateLogs(t.Context(), set, cfg, logs)
+	require.NoError(t, err)
+	for _, r := range []component.Component{tr, mr, lr} {
+		require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
+		t.Cleanup(func() { require.NoError(t, r.Shutdown(context.Background())) })
+	}
+	return "http://" + addr, traces, metrics, logs
+}
+
+// Every item arrives, as it was, at a receiver that knows nothing of Lifeline:
+// joined or not, and split when it is too large for one frame.
+func TestAStockReceiverGetsWhatWasAccepted(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"a frame per call": func(*Config) {},
+		"joined":           func(cfg *Config) { cfg.Frame.Linger = time.Hour },
+		"newest first":     func(cfg *Config) { cfg.Order = newestFirst },
+	} {
+		t.Run(name, func(t *testing.T) {
+			url, traces, metrics, logs := stock(t)
+			a := newAgent(t, url, change).start()
+			for range 3 {
+				require.NoError(t, a.traces.ConsumeTraces(t.Context(), testdata.GenerateTraces(7)))
+				require.NoError(t, a.metrics.ConsumeMetrics(t.Context(), testdata.GenerateMetricsAllTypes()))
+				require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(7)))
+			}
+			a.shutdown()
+			s := a.scrape()
+			require.EqualValues(t, 21, s["lifeline_delivered_items{signal=traces}"], "%v", s)
+			require.EqualValues(t, s.conserves(t, "metrics"), s["lifeline_delivered_items{signal=metrics}"])
+			require.EqualValues(t, 21, s["lifeline_delivered_items{signal=logs}"])
+			require.EqualValues(t, 21, s["exporter_sent_spans"], "the Collector's own counter counts acks")
+			require.EqualValues(t, s["lifeline_delivered_items{signal=metrics}"], s["exporter_sent_metric_points"])
+			require.EqualValues(t, 21, s["exporter_sent_log_records"])
+			require.Zero(t, s["exporter_send_failed_spans"])
+
+			gotTraces, wantTraces := ptrace.NewTraces(), ptrace.NewTraces()
+			for _, td := range traces.AllTraces() {
+				td.ResourceSpans().MoveAndAppendTo(gotTraces.ResourceSpans())
+			}
+			gotMetrics, wantMetrics := pmetric.NewMetrics(), pmetric.NewMetrics()
+			for _, md := range metrics.AllMetrics() {
+				md.ResourceMetrics().MoveAndAppendTo(gotMetrics.ResourceMetrics())
+			}
+			gotLogs, wantLogs := plog.NewLogs(), plog.NewLogs()
+			for _, ld := range logs.AllLogs() {
+				ld.ResourceLogs().MoveAndAppendTo(gotLogs.ResourceLogs())
+			}
+			for range 3 {
+				testdata.GenerateTraces(7).ResourceSpans().MoveAndAppendTo(wantTraces.ResourceSpans())
+				testdata.GenerateMetricsAllTypes().ResourceMetrics().MoveAndAppendTo(wantMetrics.ResourceMetrics())
+				testdata.GenerateLogs(7).ResourceLogs().MoveAndAppendTo(wantLogs.ResourceLogs())
+			}
+			require.Equal(t, wantTraces, gotTraces)
+			require.Equal(t, wantMetrics, gotMetrics)
+			require.Equal(t, wantLogs, gotLogs)
+		})
+	}
+}
+
+func TestACallLargerThanAFrameIsSplit(t *testing.T) {
+	url, _, _, logs := stock(t)
+	a := newAgent(t, url, func(cfg *Config) { cfg.Frame.MaxSize = 4 * bytesize.KiB }).start()
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(500)))
+	a.shutdown()
+	require.Equal(t, 500, logs.LogRecordCount())
+	require.Greater(t, len(logs.AllLogs()), 5)
+	require.EqualValues(t, 500, a.scrape()["lifeline_delivered_items{signal=logs}"])
+}
+
+// The name was not paid for: somebody else answers, politely. Nothing is
+// delivered, everything is held, and the operator knows why.
+func TestA200WithHTMLKeepsData(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"parked":   parked,
+		"redirect": func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/login", http.StatusFound) },
+		"500":      func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"400 page": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := newGateway(t, answer)
+			a := newAgent(t, g.URL).start()
+			require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(5)))
+			<-g.seen
+			<-g.seen // it is tried again
+			event := a.host.next()
+			require.Equal(t, componentstatus.StatusRecoverableError, event.Status())
+			require.ErrorContains(t, event.Err(), "the gateway does not take data")
+			s := a.scrape()
+			require.EqualValues(t, 5, s["lifeline_held_items{signal=logs}"], "%v", s)
+			require.EqualValues(t, 5, s.conserves(t, "logs"))
+			require.Zero(t, s["exporter_sent_log_records"])
+
+			g.say(ack)
+			require.Equal(t, componentstatus.StatusOK, a.host.next().Status())
+			a.shutdown()
+			s = a.scrape()
+			require.EqualValues(t, 5, s["lifeline_delivered_items{signal=logs}"], "%v", s)
+			require.EqualValues(t, 5, s["exporter_sent_log_records"])
+			require.Len(t, a.log.FilterMessageSnippet("does not take data").All(), 1, "one line per change of state")
+			require.Len(t, a.log.FilterMessageSnippet("takes data.").All(), 1)
+		})
+	}
+}
+
+// G1: whatever happens, in every scrape the items add up.
+func TestItemsAddUpInEveryScrape(t *testing.T) {
+	var n atomic.Int64
+	g := newGateway(t, func(w http.ResponseWriter, r *http.Request) {
+		switch n.Add(1) % 20 {
+		case 0:
+			parked(w, r)
+		case 5:
+			unavailable(w, r)
+		case 10, 11, 12, 13, 14, 15:
+			w.WriteHeader(http.StatusRequestEntityTooLarge)
+		default:
+			ack(w, r)
+		}
+	})
+	a := newAgent(t, g.URL, func(cfg *Config) { cfg.Ring.Capacity = 3 * bytesize.MiB }).start()
+	var accepted atomic.Int64
+	var wg sync.WaitGroup
+	for range 3 {
+		wg.Go(func() {
+			for i := range 200 {
+				if a.logs.ConsumeLogs(context.Background(), testdata.GenerateLogs(1+i%9)) == nil {
+					accepted.Add(int64(1 + i%9))
+				}
+				_ = a.traces.ConsumeTraces(context.Background(), testdata.GenerateTraces(3))
+			}
+		})
+	}
+	for range 200 {
+		s := a.scrape()
+		for _, signal := range []string{"traces", "metrics", "logs"} {
+			s.conserves(t, signal)
+		}
+	}
+	wg.Wait()
+	for n.Load() < 500 {
+		<-g.seen
+	}
+	a.shutdown()
+	s := a.scrape()
+	require.Equal(t, accepted.Load(), s.conserves(t, "logs"))
+	require.Zero(t, s["lifeline_held_items{signal=logs}"], "after the shutdown every fate is known")
+	require.Equal(t, s["lifeline_delivered_items{signal=logs}"], s["exporter_sent_log_records"])
+	require.Positive(t, s["lifeline_delivered_items{signal=logs}"])
+	require.Positive(t, s["lifeline_rejected_items{signal=logs}"], "413 for a single item")
+}
+
+func TestMetadataTravelsAsHeadersAndIsNeverMixed(t *testing.T) {
+	g := newGateway(t, ack)
+	a := newAgent(t, g.URL, func(cfg *Config) {
+		cfg.MetadataKeys = []string{"X-Tenant"}
+		cfg.Frame.Linger = time.Hour
+		cfg.Audience = "acme-prod"
+	}).start()
+	as := func(tenant string) context.Context {
+		return client.NewContext(t.Context(), client.Info{Metadata: client.NewMetadata(map[string][]string{"x-tenant": {tenant}, "authorization": {"secret"}})})
+	}
+	for range 2 {
+		require.NoError(t, a.logs.ConsumeLogs(as("a"), testdata.GenerateLogs(1)))
+		require.NoError(t, a.logs.ConsumeLogs(as("b"), testdata.GenerateLogs(1)))
+		require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+	}
+	err := a.logs.ConsumeLogs(as("line\nbreak"), testdata.GenerateLogs(1))
+	require.True(t, consumererror.IsPermanent(err))
+	require.ErrorContains(t, err, "metadata_keys")
+	a.shutdown()
+	tenants := map[string]int64{}
+	for range 3 {
+		header := <-g.seen
+		require.Empty(t, header.Get("Authorization"))
+		require.Equal(t, "acme-prod", header.Get(frame.HeaderAudience))
+		h, err := frame.ParseHeader(header.Get(frame.HeaderFrame))
+		require.NoError(t, err)
+		require.Equal(t, "acme/host-17", h.Agent)
+		_, ok := frame.ParseBatchID(header.Get(frame.HeaderBatchID))
+		require.True(t, ok)
+		tenants[header.Get("X-Tenant")] += h.Items
+	}
+	require.Equal(t, map[string]int64{"a": 2, "b": 2, "": 2}, tenants)
+	require.Empty(t, g.seen)
+}
+
+func TestEmptyAndHugeCalls(t *testing.T) {
+	g := newGateway(t, ack)
+	a := newAgent(t, g.URL, func(cfg *Config) { cfg.Ring.Capacity, cfg.Frame.MaxSize = bytesize.MiB, 64*bytesize.KiB }).start()
+	require.NoError(t, a.traces.ConsumeTraces(t.Context(), ptrace.NewTraces()))
+	require.NoError(t, a.metrics.ConsumeMetrics(t.Context(), testdata.GenerateMetrics(0)))
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), plog.NewLogs()))
+	huge := testdata.GenerateLogs(1)
+	huge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(string(make([]byte, 2<<20)))
+	err := a.logs.ConsumeLogs(t.Context(), huge)
+	require.True(t, consumererror.IsPermanent(err), "trying again can not help: %v", err)
+	a.shutdown()
+	require.Empty(t, g.seen)
+	require.Zero(t, a.scrape().conserves(t, "logs"))
+}
+
+// The Collector stops exporters one by one, in any order.
+func TestTheLastSignalDrains(t *testing.T) {
+	g := newGateway(t, unavailable)
+	a := newAgent(t, g.URL).start()
+	require.NoError(t, a.traces.ConsumeTraces(t.Context(), testdata.GenerateTraces(2)))
+	require.NoError(t, a.traces.Shutdown(t.Context()))
+	require.Error(t, a.traces.ConsumeTraces(t.Context(), testdata.GenerateTraces(2)), "its intake is closed")
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(3)), "the others run on")
+	require.EqualValues(t, 2, a.scrape()["lifeline_held_items{signal=traces}"], "nothing is given up before the last")
+	g.say(ack)
+	a.shutdown() // traces for the second time
+	s := a.scrape()
+	require.EqualValues(t, 2, s["lifeline_delivered_items{signal=traces}"], "%v", s)
+	require.EqualValues(t, 3, s["lifeline_delivered_items{signal=logs}"])
+	err := a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(3))
+	require.Error(t, err)
+	require.False(t, consumererror.IsPermanent(err), "a receiver that can wait may try again")
+}
+
+func TestShutdownIsBoundedWithoutGatewayAndCountsTheLoss(t *testing.T) {
+	over := make(chan struct{})
+	g := newGateway(t, func(http.ResponseWriter, *http.Request) { <-over })
+	defer close(over)
+	a := newAgent(t, g.URL, func(cfg *Config) { cfg.ShutdownTimeout = time.Second }).start()
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(5)))
+	begin := time.Now()
+	a.each(func(c component.Component) { _ = c.Shutdown(context.Background()) })
+	require.Less(t, time.Since(begin), 3*time.Second)
+	s := a.scrape()
+	require.EqualValues(t, 5, s["lifeline_lost_items{reason=shutdown,signal=logs}"], "%v", s)
+	require.EqualValues(t, 5, s.conserves(t, "logs"))
+	require.Len(t, a.log.FilterMessageSnippet("lost for good").All(), 1)
+}
+
+// The same configuration can live again: the generated tests, and a reload in
+// one process, do that.
+func TestACoreCanBeMadeAgain(t *testing.T) {
+	g := newGateway(t, ack)
+	a := newAgent(t, g.URL)
+	a.shutdown() // without a start
+	for range 2 {
+		a.create()
+		first := a.core()
+		require.Same(t, first, a.traces.(*signalExporter).core, "the signals share one core")
+		a.each(func(c component.Component) { require.NoError(t, c.Start(t.Context(), a.host)) })
+		require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+		a.shutdown()
+		<-g.seen
+	}
+	other := *a.cfg
+	logs, err := a.factory.CreateLogs(t.Context(), a.set, &other)
+	require.NoError(t, err)
+	a.create()
+	require.NotSame(t, a.core(), logs.(*signalExporter).core, "another id has its own ring")
+	require.NoError(t, logs.Shutdown(t.Context()))
+	a.shutdown()
+}
+
+func TestABrokenClientConfigurationFailsTheStart(t *testing.T) {
+	a := newAgent(t, "http://127.0.0.1:9", func(cfg *Config) {
+		httpCfg := *cfg.HTTP.Get()
+		httpCfg.TLS.CAFile = "testdata/missing.pem"
+		cfg.HTTP = configoptional.Some(httpCfg)
+	})
+	require.ErrorContains(t, a.logs.Start(t.Context(), a.host), "make the client of http")
+	require.Error(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+	a.shutdown()
+}
+
+// A gateway that dies in the middle and comes back somewhere in time.
+func TestAGatewayThatComesBack(t *testing.T) {
+	g := newGateway(t, ack)
+	addr := g.Listener.Addr().String()
+	a := newAgent(t, g.URL).start()
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+	<-g.seen
+	g.Close()
+	for i := range 10 {
+		require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1+i)))
+	}
+	event := a.host.next()
+	require.Equal(t, componentstatus.StatusRecoverableError, event.Status())
+	require.ErrorContains(t, event.Err(), "refused")
+	listener, err := net.Listen("tcp", addr)
+	require.NoError(t, err)
+	back := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(ack), ReadHeaderTimeout: time.Second}}
+	back.Start()
+	defer back.Close()
+	require.Equal(t, componentstatus.StatusOK, a.host.next().Status())
+	a.shutdown()
+	s := a.scrape()
+	require.EqualValues(t, 56, s["lifeline_delivered_items{signal=logs}"], fmt.Sprint(s))
+}
