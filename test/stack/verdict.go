@@ -3,6 +3,7 @@ package stack
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -26,19 +27,17 @@ func parseVerdict(out string) (Verdict, error) {
 // Items says how much is in the flare, by signal.
 func (v Verdict) Items() string {
 	var parts []string
-	for signal, t := range v.Manifest.Totals {
-		parts = append(parts, fmt.Sprintf("%d %s", t.Items, signal))
+	for _, signal := range slices.Sorted(maps.Keys(v.Manifest.Totals)) {
+		parts = append(parts, fmt.Sprintf("%d %s", v.Manifest.Totals[signal].Items, signal))
 	}
-	slices.Sort(parts)
 	return strings.Join(parts, " + ")
 }
 
 // Causes says why the agent could not reach its gateway.
 func (v Verdict) Causes() string {
 	var parts []string
-	for cause, n := range v.Manifest.Report.Causes {
-		parts = append(parts, fmt.Sprintf("%s ×%d", cause, n))
+	for _, cause := range slices.Sorted(maps.Keys(v.Manifest.Report.Causes)) {
+		parts = append(parts, fmt.Sprintf("%s ×%d", cause, v.Manifest.Report.Causes[cause]))
 	}
-	slices.Sort(parts)
 	return strings.Join(parts, ", ")
 }
