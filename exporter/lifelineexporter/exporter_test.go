@@ -64,7 +64,7 @@ func TestAStockReceiverGetsWhatWasAccepted(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			url, traces, metrics, logs := stock(t)
-			a := newAgent(t, url, change).start()
+			a := newAgent(t, url, change, oneConnectionPerRequest).start()
 			for range 3 {
 				require.NoError(t, a.traces.ConsumeTraces(t.Context(), testdata.GenerateTraces(7)))
 				require.NoError(t, a.metrics.ConsumeMetrics(t.Context(), testdata.GenerateMetricsAllTypes()))
@@ -104,9 +104,17 @@ func TestAStockReceiverGetsWhatWasAccepted(t *testing.T) {
 	}
 }
 
+// oneConnectionPerRequest leaves no idle connection behind: the stock receiver
+// waits seconds for those at its shutdown.
+func oneConnectionPerRequest(cfg *Config) {
+	httpCfg := *cfg.HTTP.Get()
+	httpCfg.DisableKeepAlives = true
+	cfg.HTTP = configoptional.Some(httpCfg)
+}
+
 func TestACallLargerThanAFrameIsSplit(t *testing.T) {
 	url, _, _, logs := stock(t)
-	a := newAgent(t, url, func(cfg *Config) { cfg.Frame.MaxSize = 4 * bytesize.KiB }).start()
+	a := newAgent(t, url, oneConnectionPerRequest, func(cfg *Config) { cfg.Frame.MaxSize = 4 * bytesize.KiB }).start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(500)))
 	a.shutdown()
 	require.Equal(t, 500, logs.LogRecordCount())

@@ -23,6 +23,7 @@ import (
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadata"
@@ -40,6 +41,7 @@ type agent struct {
 	set     exporter.Settings
 	tel     *componenttest.Telemetry
 	log     *observer.ObservedLogs
+	said    chan string // every line
 	host    *host
 
 	traces  exporter.Traces
@@ -61,9 +63,15 @@ func newAgent(t *testing.T, endpoint string, changes ...func(*Config)) *agent {
 		change(cfg)
 	}
 	core, logs := observer.New(zap.InfoLevel)
-	a := &agent{t: t, factory: NewFactory(), cfg: cfg, tel: componenttest.NewTelemetry(), log: logs, host: &host{events: make(chan *componentstatus.Event, 100)}}
+	a := &agent{t: t, factory: NewFactory(), cfg: cfg, tel: componenttest.NewTelemetry(), log: logs, host: &host{events: make(chan *componentstatus.Event, 100)}, said: make(chan string, 10000)}
 	a.set = exporter.Settings{ID: component.NewIDWithName(metadata.Type, "7"), TelemetrySettings: a.tel.NewTelemetrySettings()}
-	a.set.Logger = zap.New(core)
+	a.set.Logger = zap.New(core, zap.Hooks(func(line zapcore.Entry) error {
+		select {
+		case a.said <- line.Message:
+		default:
+		}
+		return nil
+	}))
 	t.Cleanup(func() { require.NoError(t, a.tel.Shutdown(context.Background())) })
 	a.create()
 	return a
@@ -94,6 +102,12 @@ func (a *agent) start() *agent {
 
 func (a *agent) shutdown() {
 	a.each(func(c component.Component) { require.NoError(a.t, c.Shutdown(context.Background())) })
+}
+
+// hears waits until a line with part was logged.
+func (a *agent) hears(part string) {
+	for !strings.Contains(<-a.said, part) {
+	}
 }
 
 // core returns what the signals share.
