@@ -1,0 +1,140 @@
+package lifelineexporter
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/otel-lifeline/lifeline/internal/delivery"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+func newReporter() (*reporter, *observer.ObservedLogs) {
+	core, logs := observer.New(zap.InfoLevel)
+	return &reporter{log: zap.New(core), health: &health{}}, logs
+}
+
+// A ring that overflows loses thousands of frames a second: that is a line every
+// ten seconds, and the sums are complete.
+func TestLossesAreAddedUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, logs := newReporter()
+		lost := r.observer().Lost
+		lost(frame.Logs, delivery.LostRingFull, 5)
+		require.Len(t, logs.TakeAll(), 1, "the first at once")
+		for range 1000 {
+			lost(frame.Logs, delivery.LostRingFull, 3)
+			lost(frame.Traces, delivery.LostBudget, 1)
+		}
+		lines := logs.TakeAll()
+		require.Len(t, lines, 1, "another kind has a line of its own")
+		require.Equal(t, "budget", lines[0].ContextMap()["reason"])
+		require.EqualValues(t, 1, lines[0].ContextMap()["items"])
+		time.Sleep(lossInterval)
+		synctest.Wait()
+		sums := map[any]any{}
+		for _, line := range logs.TakeAll() {
+			sums[line.ContextMap()["reason"]] = line.ContextMap()["items"]
+		}
+		require.Equal(t, map[any]any{"ring_full": int64(3000), "budget": int64(999)}, sums)
+
+		time.Sleep(lossInterval) // quiet: the next is news again
+		synctest.Wait()
+		require.Empty(t, logs.TakeAll())
+		lost(frame.Logs, delivery.LostRingFull, 7)
+		lost(frame.Logs, delivery.LostRingFull, 8)
+		r.close()
+		lines = logs.TakeAll()
+		require.Len(t, lines, 2)
+		require.EqualValues(t, 8, lines[1].ContextMap()["items"], "what was left to say")
+		lost(frame.Logs, delivery.LostShutdown, 9)
+		require.Len(t, logs.TakeAll(), 1, "after the end at once")
+	})
+}
+
+func TestRejectedIsNotLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, logs := newReporter()
+		o := r.observer()
+		o.Rejected(frame.Metrics, 2, "bad unit")
+		o.Dropped(frame.Metrics, 2)
+		r.close()
+		lines := logs.TakeAll()
+		require.Len(t, lines, 2)
+		require.Contains(t, lines[0].Message, "proved items bad")
+		require.Equal(t, "bad unit", lines[0].ContextMap()["message"])
+		require.Contains(t, lines[1].Message, "no bucket took them")
+	})
+}
+
+func TestTheCauseOfAnOutageIsLogged(t *testing.T) {
+	r, logs := newReporter()
+	o := r.observer()
+	o.Gateway(false, otlpsend.CauseTLSExpired, errors.New("certificate has expired"))
+	o.Gateway(true, otlpsend.CauseNone, nil)
+	lines := logs.TakeAll()
+	require.Len(t, lines, 2)
+	require.Equal(t, "tls_expired", lines[0].ContextMap()["cause"])
+	require.False(t, r.health.wrong("gateway"))
+}
+
+func TestWhatKeysAreWrongIsSaidOnce(t *testing.T) {
+	r, logs := newReporter()
+	r.health.set(keyTrouble, errors.New("no file"))
+	r.bucket("", false, errors.New("no file"))
+	require.Empty(t, logs.TakeAll(), "the fallback has said so")
+	r.health.set(keyTrouble, nil)
+	r.bucket("", false, errors.New("self-test"))
+	require.Len(t, logs.TakeAll(), 1)
+	require.True(t, r.health.wrong("sealing"))
+	r.bucket("", true, nil)
+	require.False(t, r.health.wrong("sealing"))
+}
+
+// statusHost keeps what one signal's host is told.
+type statusHost struct {
+	component.Host
+	events []*componentstatus.Event
+}
+
+func (h *statusHost) Report(event *componentstatus.Event) { h.events = append(h.events, event) }
+
+func TestOnlyChangesAreReported(t *testing.T) {
+	var h health
+	first, late := &statusHost{}, &statusHost{}
+	h.attach(first)
+	require.False(t, h.set("gateway", nil), "right from the start is no news")
+	gone := errors.New("gone")
+	require.True(t, h.set("gateway", gone))
+	require.False(t, h.set("gateway", errors.New("gone")), "the same trouble is no news")
+	h.attach(late)
+	require.True(t, h.set("bucket", errors.New("denied")))
+	require.True(t, h.set("gateway", nil))
+	require.True(t, h.set("bucket", errors.New("throttled")), "another trouble is news")
+	require.True(t, h.set("bucket", nil))
+	require.False(t, h.set("bucket", nil))
+	h.close()
+	require.True(t, h.set("gateway", gone))
+	texts := func(events []*componentstatus.Event) []string {
+		var list []string
+		for _, e := range events {
+			text := e.Status().String()
+			if e.Err() != nil {
+				text += " " + e.Err().Error()
+			}
+			list = append(list, text)
+		}
+		return list
+	}
+	after := []string{"StatusRecoverableError denied", "StatusRecoverableError denied", "StatusRecoverableError throttled", "StatusOK"}
+	require.Equal(t, append([]string{"StatusRecoverableError gone"}, after...), texts(first.events))
+	require.Equal(t, append([]string{"StatusRecoverableError gone"}, after...), texts(late.events), "who comes late is told where things stand")
+}
