@@ -16,10 +16,12 @@ const (
 	maxStanzas    = 16       // recipients
 	maxDepth      = 16       // nesting of the manifest's JSON
 
-	maxMetaKeys   = 64      // keys of one record's metadata
-	maxMetaKey    = 128     // bytes of a key
-	maxMetaValues = 16      // values of a key
-	maxMetaValue  = 4 << 10 // bytes of a value
+	maxMetaKeys   = 64       // keys of one record's metadata
+	maxMetaKey    = 128      // bytes of a key
+	maxMetaValues = 16       // values of a key
+	maxMetaValue  = 4 << 10  // bytes of a value
+	maxMetaSize   = 16 << 10 // bytes of all, as HTTP counts the fields of a header
+	metaField     = 32       // bytes that HTTP counts for a field beside name and value
 
 	maxTrustFile = 16 << 20 // bytes of an allowed signers or revocation file
 	maxTrustLine = 8 << 10  // bytes of one of its lines

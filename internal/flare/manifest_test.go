@@ -64,6 +64,11 @@ func TestManifestRefused(t *testing.T) {
 	for i := range maxMetaKeys + 1 {
 		manyKeys[fmt.Sprintf("x-%d", i)] = []string{"a"}
 	}
+	manyValues := map[string][]string{}
+	for i := range maxMetaKeys {
+		manyValues[fmt.Sprintf("x-%d", i)] = make([]string, maxMetaValues)
+	}
+	large := strings.Repeat("a", maxMetaValue)
 	r := func(field string) []any { return []any{"records", 0, field} }
 	for _, c := range []struct {
 		value any
@@ -118,6 +123,8 @@ func TestManifestRefused(t *testing.T) {
 		{map[string][]string{"x": {strings.Repeat("a", maxMetaValue+1)}}, r("meta"), "cannot be a header"},
 		{map[string][]string{"x": make([]string, maxMetaValues+1)}, r("meta"), "cannot be a header"},
 		{manyKeys, r("meta"), "more than 64 keys"},
+		{map[string][]string{"x": {large, large}, "y": {large, large}}, r("meta"), "more than 16384 bytes"},
+		{manyValues, r("meta"), "more than 16384 bytes"},
 	} {
 		t.Run(fmt.Sprint(c.path, " ", c.want), func(t *testing.T) {
 			_, err := decodeManifest(edit(t, c.value, c.path...))

@@ -1,6 +1,7 @@
 package flare
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -35,11 +36,25 @@ func validMetaValues(values []string) bool {
 	return !slices.ContainsFunc(values, func(v string) bool { return v != "" && !printable(v, maxMetaValue) })
 }
 
+// fieldsSize returns what a key takes of a header by RFC 9113, 6.5.2: servers
+// limit that, and answer 431 for the whole request.
+func fieldsSize(key string, values []string) int {
+	size := 0
+	for _, v := range values {
+		size += len(key) + len(v) + metaField
+	}
+	return size
+}
+
 func checkMeta(meta map[string][]string) error {
 	if len(meta) > maxMetaKeys {
 		return fmt.Errorf("meta has more than %d keys", maxMetaKeys)
 	}
+	size := 0
 	for key, values := range meta {
+		if size += fieldsSize(key, values); size > maxMetaSize {
+			return fmt.Errorf("meta takes more than %d bytes of a header", maxMetaSize)
+		}
 		if !validMetaKey(key) {
 			return fmt.Errorf("meta: %.40q may not travel", key)
 		}
@@ -51,16 +66,23 @@ func checkMeta(meta map[string][]string) error {
 }
 
 // cleanMeta returns meta without what a reader would refuse: one odd header of
-// a client must not cost the telemetry it came with. It returns meta itself
+// a client must not cost the telemetry it came with. What is too much in all is
+// left out from the largest on: a tenant's name is short. It returns meta itself
 // when there is nothing to leave out.
 func cleanMeta(meta map[string][]string) map[string][]string {
 	if checkMeta(meta) == nil {
 		return meta
 	}
 	clean := map[string][]string{}
-	for _, key := range slices.Sorted(maps.Keys(meta)) {
-		if len(clean) < maxMetaKeys && validMetaKey(key) && validMetaValues(meta[key]) {
+	left := maxMetaSize
+	smallest := func(a, b string) int {
+		return cmp.Or(cmp.Compare(fieldsSize(a, meta[a]), fieldsSize(b, meta[b])), cmp.Compare(a, b))
+	}
+	for _, key := range slices.SortedFunc(maps.Keys(meta), smallest) {
+		size := fieldsSize(key, meta[key])
+		if size <= left && len(clean) < maxMetaKeys && validMetaKey(key) && validMetaValues(meta[key]) {
 			clean[key] = meta[key]
+			left -= size
 		}
 	}
 	return clean

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"maps"
 	"math"
 	"strings"
 	"testing"
@@ -54,6 +55,19 @@ func TestSealCutsWhatIsTooLong(t *testing.T) {
 	require.Equal(t, map[string][]string{"x-scope-orgid": {"acme"}}, f.Frames[0].Meta)
 	require.Empty(t, f.Frames[1].Meta)
 	require.Len(t, frames[0].Meta, 5, "the frame's own map is never modified")
+}
+
+// Headers that no gateway takes would keep their telemetry in the bucket. What
+// is large stays behind: the tenant's name is not.
+func TestSealKeepsMetaWithinAHeader(t *testing.T) {
+	field := func(size int) []string { return []string{strings.Repeat("v", size-len("k")-metaField)} }
+	kept := map[string][]string{"a": field(4096), "b": field(4096), "c": field(4096), "d": field(4056), "x": field(40)}
+	frames := testFrames()[:1]
+	frames[0].Meta = maps.Clone(kept)
+	frames[0].Meta["large"] = field(4093)
+	f, err := testOpener(t).Open(storedAs(testID), sealed(t, testSealer(t), testManifest(), frames))
+	require.NoError(t, err)
+	require.Equal(t, kept, f.Frames[0].Meta, "16 KiB, to the byte")
 }
 
 // A clock that jumps back between two calls must not make the flare malformed.
