@@ -130,7 +130,7 @@ func TestFlareOnAge(t *testing.T) {
 		flares := w.stored()
 		require.NotEmpty(t, flares)
 		for i, fl := range w.flares {
-			require.Equal(t, uint64(i+1), fl.Seq) //nolint:gosec // small
+			require.Equal(t, uint64(i+1), fl.Seq)
 			require.Empty(t, fl.Unresolved)
 			require.Positive(t, fl.Report.Causes["refused"])
 		}

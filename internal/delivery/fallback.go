@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"maps"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ func newFallback(s *Settings, usable int64) *fallback {
 	if s.Flare != nil {
 		fb.budget.perDay = s.Flare.Budget
 	}
-	fb.trigger.redraw(rand.Float64())
+	fb.trigger.redraw(random())
 	return fb
 }
 
@@ -164,7 +163,7 @@ func (fb *fallback) notTaken(j *job, roomIsShort bool, retry time.Duration) {
 		return
 	}
 	fb.retryAt = time.Now().Add(retry)
-	fb.hopeless = closed(fb.hurried)
+	fb.hopeless = j.last
 }
 
 // sealed counts a sealed flare.
@@ -198,9 +197,10 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	switch outcome {
 	case outcomeStored:
 		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
-		fb.trigger.took(now.Sub(j.started), rand.Float64())
+		fb.trigger.took(now.Sub(j.started), random())
 	case outcomeFailed:
 		fb.retryAt = now.Add(retry)
+		fb.hopeless = j.last
 	}
 }
 

@@ -152,6 +152,105 @@ func TestLateAck(t *testing.T) {
 	}
 }
 
+// TestAckWhileTheFlareIsPut acks a frame after its flare was sealed and before
+// a bucket has it.
+func TestAckWhileTheFlareIsPut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		answer := make(chan struct{})
+		w := newWorld(t, func(s *Settings) { s.Retry.Timeout = time.Hour })
+		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) {
+			<-answer
+			return true, ack
+		})
+		w.buckets[0].Hang("put", 3, bucket.BeforeEffect)
+		require.NoError(t, w.accept(4))
+		for w.e.ring.View().Flaring == 0 {
+			w.wait(time.Second)
+		}
+		w.wait(time.Second)
+		close(answer)
+		w.wait(time.Second)
+		require.Equal(t, int64(4), w.logs().Held, "remembered, not counted")
+		w.wait(5 * time.Minute)
+		require.Equal(t, int64(4), w.logs().Flared[flare.Expired])
+		require.Equal(t, int64(4), w.logs().LateAcks)
+		w.shutdown()
+	})
+}
+
+// TestForeignKeys meets other objects under the flare's key after a PUT whose
+// outcome is unknown: what is known of the old id says nothing of the new one.
+func TestForeignKeys(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, nil)
+		w.gw.set(down)
+		w.buckets[0].Fail("put", 3, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unknown})
+		w.buckets[0].Fail("put", 1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Exists})
+		w.buckets[1].Fail("put", 1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Exists})
+		require.NoError(t, w.accept(4))
+		w.wait(10 * time.Minute)
+		require.Equal(t, int64(4), w.logs().Flared[flare.Expired])
+		require.Len(t, w.buckets[1].Keys(), 1)
+		require.Equal(t, []uint64{1, 2}, w.flares[0].Unresolved)
+		w.shutdown()
+		missing, _ := w.verify()
+		require.Zero(t, missing)
+	})
+}
+
+func TestShutdownDenied(t *testing.T) {
+	for name, earlier := range map[string]bool{"fresh": false, "with a flare that waits": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				w.gw.set(down)
+				for _, b := range w.buckets {
+					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
+				}
+				require.NoError(t, w.accept(4))
+				if earlier {
+					w.wait(7 * time.Minute)
+					require.NotZero(t, w.e.ring.View().Flaring)
+					w.gw.set(up) // no probe has seen it: there was nothing to probe with
+				}
+				require.Less(t, w.shutdown(), time.Second, "nothing to wait for")
+				require.NotEmpty(t, w.buckets[1].Calls())
+				if earlier {
+					require.Equal(t, int64(4), w.logs().Delivered)
+				} else {
+					require.Equal(t, int64(4), w.logs().Lost[LostShutdown])
+				}
+			})
+		})
+	}
+}
+
+// TestTelemetryGoesFirst has a flare of rejected frames in the way.
+func TestTelemetryGoesFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.Frame.Linger = 0 })
+		for _, b := range w.buckets {
+			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unreachable})
+		}
+		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, tooBig })
+		require.NoError(t, w.accept(1))
+		w.wait(time.Minute)
+		require.Equal(t, int64(1), w.logs().Rejected)
+		require.NotEmpty(t, w.buckets[0].Calls())
+		w.gw.set(down)
+		require.NoError(t, w.accept(1))
+		w.wait(6 * time.Minute)
+		require.Equal(t, int64(1), w.e.Snapshot().Flares[FlareOutcome{flare.Rejected, outcomeGivenUp}])
+		for _, b := range w.buckets {
+			b.Heal()
+		}
+		w.wait(5 * time.Minute)
+		require.Equal(t, int64(1), w.logs().Flared[flare.Expired])
+		require.Len(t, w.stored(), 2, "never mixed")
+		w.shutdown()
+	})
+}
+
 func TestBudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *Settings) { s.Flare.Budget = 1 << 20 })
@@ -228,7 +327,7 @@ func TestLargestFitsOneFlare(t *testing.T) {
 
 func TestTrigger(t *testing.T) {
 	begin := time.Date(2026, 9, 21, 6, 31, 0, 0, time.UTC)
-	at := func(d time.Duration) time.Time { return begin.Add(d) }
+	at := begin.Add
 	fresh := func() trigger {
 		s := Settings{Ring: RingSettings{MaxAge: 5 * time.Minute}}
 		tr := newTrigger(&s, 1000)

@@ -11,6 +11,7 @@ import (
 // job is one flare, from its trigger to its end. One goroutine owns it.
 type job struct {
 	reason    flare.Reason
+	last      bool  // of a shutdown: what it does not save is lost
 	limit     int64 // bytes; only a single frame may need more
 	started   time.Time
 	abandoned chan struct{} // closed: the frames have a better way
@@ -27,8 +28,12 @@ type job struct {
 }
 
 // startFlare begins a flare in a goroutine of its own.
-func (e *Engine) startFlare(reason flare.Reason, limit int64) {
-	j := &job{reason: reason, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
+func (e *Engine) startFlare(reason flare.Reason, last bool) {
+	limit := e.s.Flare.MaxSize
+	if last {
+		limit /= shutdownFlares
+	}
+	j := &job{reason: reason, last: last, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
 	e.fb.begin(j)
 	e.jobs.Go(func() {
 		defer e.kick()

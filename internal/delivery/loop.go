@@ -93,7 +93,7 @@ func (e *Engine) drained(now time.Time, v ring.View) bool {
 	if !e.thirdEnd.IsZero() && !now.Before(e.thirdEnd) {
 		return true
 	}
-	if v.Leased > 0 || v.Sealing > 0 {
+	if v.Leased > 0 || v.Sealing > 0 || v.Flaring > 0 { // a flare may give its frames back
 		return false
 	}
 	waiting := v.Held > 0 || !v.Open.IsZero()
@@ -134,7 +134,10 @@ func (e *Engine) send(now time.Time) time.Time {
 		case first:
 			e.jobs.Go(func() { e.live(f) })
 		default:
-			f.Turn() <- struct{}{} // never blocks: the sender took the last one before it tried
+			select {
+			case f.Turn() <- struct{}{}:
+			default: // an unread turn says the same
+			}
 		}
 	}
 }
@@ -145,7 +148,7 @@ func (e *Engine) flareDue(now time.Time) time.Time {
 	d := e.fb.decide(now, v)
 	e.ring.DropReason(string(d.dropReason))
 	if d.reason != "" {
-		e.startFlare(d.reason, e.s.Flare.MaxSize)
+		e.startFlare(d.reason, !lastFlare)
 	}
 	return d.next
 }
@@ -155,14 +158,17 @@ func (e *Engine) flareDue(now time.Time) time.Time {
 func (e *Engine) flareRest() {
 	switch v := e.ring.View(); {
 	case v.Takable > 0 && e.fb.mayStart(shutdownFlares):
-		e.startFlare(flare.Shutdown, e.s.Flare.MaxSize/shutdownFlares)
+		e.startFlare(flare.Shutdown, lastFlare)
 	case v.Takable == 0 && v.Parked > 0 && e.fb.mayStart(shutdownFlares):
-		e.startFlare(flare.Rejected, e.s.Flare.MaxSize/shutdownFlares)
+		e.startFlare(flare.Rejected, lastFlare)
 	}
 }
 
 // shutdownFlares is how many flares a shutdown puts at the same time.
 const shutdownFlares = 4
+
+// lastFlare says that a flare is one of those that end a shutdown.
+const lastFlare = true
 
 func closed(c <-chan struct{}) bool {
 	select {

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"cmp"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -85,7 +84,7 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool
 	if a.Err != nil {
 		p.samples[cause] = sample(a.Err)
 	}
-	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: rand.Float64()})
+	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: random()})
 	news = p.down != cause
 	p.down = cause
 	return news

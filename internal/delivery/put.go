@@ -37,8 +37,11 @@ func (e *Engine) put(j *job) (target string, end ending) {
 			return target, end
 		}
 		hurry := closed(e.fb.hurried)
-		if hurry && denied {
-			return "", cutOff // no right today will be no right in a second
+		if hurry && denied { // no right now will be no right in a second
+			if j.last {
+				return "", cutOff
+			}
+			return "", abandoned // the gateway may still take what a shutdown sends
 		}
 		longest := e.s.Retry.MaxInterval
 		if denied {
@@ -48,7 +51,7 @@ func (e *Engine) put(j *job) (target string, end ending) {
 			longest, hurried = hurriedWait, nil
 		}
 		backoff = min(backoff, longest)
-		if end := e.pause(j, time.Duration(rand.Float64()*float64(backoff)), hurried); end != pending {
+		if end := e.pause(j, time.Duration(random()*float64(backoff)), hurried); end != pending {
 			return "", end
 		}
 		backoff *= 2
@@ -69,6 +72,9 @@ func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) endi
 	}
 	return pending
 }
+
+// random returns a number in [0, 1) to spread a fleet over time.
+func random() float64 { return rand.Float64() } //nolint:gosec // jitter, no secret
 
 // round tries every bucket once. Denied reports that all of them refused for
 // good.
@@ -116,7 +122,7 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 			return pending, kind != bucket.Unreachable
 		}
 		if !closed(e.fb.hurried) {
-			e.pause(j, time.Duration(rand.Float64()*float64(unknownPause)), e.fb.hurried)
+			e.pause(j, time.Duration(random()*float64(unknownPause)), e.fb.hurried)
 		}
 	}
 	return pending, false

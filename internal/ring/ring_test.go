@@ -140,11 +140,10 @@ func TestAllOrNothing(t *testing.T) {
 func TestDropSparesWhatIsPinned(t *testing.T) {
 	r := testRing(func(c *Config) { c.Join = false })
 	var frames []*Frame
-	add := func() *Frame {
+	add := func() {
 		f := r.pushed(t, frame.Logs, "", strings.Repeat("x", 9*PageSize))[0]
 		require.True(t, r.Seal(f, store))
 		frames = append(frames, f)
-		return f
 	}
 	for range 6 {
 		add()
@@ -278,6 +277,26 @@ func TestFlareCancelsAttempts(t *testing.T) {
 	r.Ack(f, 0)
 	require.Equal(t, Delivered, f.Fate())
 	require.Zero(t, r.Snapshot().Used)
+}
+
+// TestBlobsStayWithinTheCapacity reserves what is set aside, and what else is free.
+func TestBlobsStayWithinTheCapacity(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	require.True(t, r.Seal(r.pushed(t, frame.Logs, "", strings.Repeat("x", 43*PageSize))[0], store))
+	var blobs []*Blob
+	for b := r.NewBlob(5 * PageSize); b != nil; b = r.NewBlob(5 * PageSize) {
+		blobs = append(blobs, b)
+		require.NoError(t, r.Check())
+	}
+	require.Len(t, blobs, 4, "21 pages are free")
+	r.pushed(t, frame.Logs, "", "x") // drops the other
+	require.Equal(t, int64(1), r.Snapshot().Signals[frame.Logs].Lost["ring_full"])
+	for _, b := range blobs {
+		b.Close()
+		b.Free()
+	}
+	require.Equal(t, blobPages{}, r.blobs)
+	require.NoError(t, r.Check())
 }
 
 func TestIdleRingHoldsNoPages(t *testing.T) {

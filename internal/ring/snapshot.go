@@ -1,7 +1,6 @@
 package ring
 
 import (
-	"fmt"
 	"maps"
 	"time"
 
@@ -46,8 +45,8 @@ func (r *Ring) Snapshot() Snapshot {
 			Flared: maps.Clone(c.flared), Lost: maps.Clone(c.lost), LateAcks: c.lateAcks,
 		}
 	}
-	for st := open; st < parked; st++ {
-		if f := r.queues[st].first; f != nil && (s.Oldest.IsZero() || f.span.from.Before(s.Oldest)) {
+	for _, q := range r.queues[:parked] {
+		if f := q.first; f != nil && (s.Oldest.IsZero() || f.span.from.Before(s.Oldest)) {
 			s.Oldest = f.span.from
 		}
 	}
@@ -110,67 +109,4 @@ func (r *Ring) TakeNews() News {
 	n := r.news
 	r.news = News{}
 	return n
-}
-
-// Check reports the first broken invariant of the ring, for tests: that counts
-// add up, that every frame stands in the queue of its state in order, and that
-// all pages are accounted for and within the capacity.
-func (r *Ring) Check() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	var held [frame.NumSignals]int64
-	pages := int64(0)
-	for s := range r.queues {
-		n, prev := 0, (*Frame)(nil)
-		for f := r.queues[s].first; f != nil; f = f.node.next {
-			if f.state != state(s) || f.node.prev != prev || prev != nil && prev.order > f.order {
-				return fmt.Errorf("frame %s in state %d stands wrongly in queue %d", f.id, f.state, s)
-			}
-			rejected := f.state == parked || f.state == flaring && f.fate == Rejected
-			if f.body.refs < 1 || (f.fate != Pending) != rejected {
-				return fmt.Errorf("frame %s in state %d: %d references, fate %s", f.id, f.state, f.body.refs, f.fate)
-			}
-			if !rejected {
-				held[f.signal] += f.span.items
-			}
-			if f.state != sealing { // its pages are with whoever seals it
-				pages += int64(len(f.body.pages))
-			}
-			n, prev = n+1, f
-		}
-		if n != r.queues[s].len || prev != r.queues[s].last {
-			return fmt.Errorf("queue %d has %d frames and says %d", s, n, r.queues[s].len)
-		}
-	}
-	for s, c := range r.counts {
-		sum := c.delivered + c.rejected + c.held
-		for _, m := range []map[string]int64{c.flared, c.lost} {
-			for _, n := range m {
-				sum += n
-			}
-		}
-		if c.accepted != sum || c.held != held[s] {
-			return fmt.Errorf("%s: accepted %d, accounted for %d, held %d of %d", frame.Signal(s), c.accepted, sum, c.held, held[s])
-		}
-	}
-	if len(r.openBy) != r.queues[open].len || pages > r.framePages() || r.blobs.written > r.blobs.reserved {
-		return fmt.Errorf("%d open frames of %d, %d pages of %d, %+v", len(r.openBy), r.queues[open].len, pages, r.framePages(), r.blobs)
-	}
-	if used := r.framePages() + r.blobs.reserved; used*PageSize > r.cfg.Capacity {
-		return fmt.Errorf("%d pages are more than the capacity", used)
-	}
-	return nil
-}
-
-// Damage flips a bit of the oldest frame that is held, for tests of what then
-// happens. It returns false if there is none.
-func (r *Ring) Damage() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	f := r.queues[held].first
-	if f == nil {
-		return false
-	}
-	f.body.pages[0][f.body.size/2] ^= 1
-	return true
 }
