@@ -55,7 +55,7 @@ func TestEveryKey(t *testing.T) {
 		Ring:  RingConfig{Capacity: 32 * bytesize.MiB, MaxAge: 10 * time.Minute, WhenFull: refuse},
 		Flare: configoptional.Some(FlareConfig{
 			Buckets: []s3bucket.Config{
-				{Bucket: "acme-flares", Prefix: "f/", Region: "eu-west-1", CredentialsFile: "/etc/lifeline/s3"},
+				{Bucket: "acme-flares", Prefix: "f/", Region: "eu-west-1", CredentialsFile: "/etc/lifeline/s3"}, //nolint:gosec // a path, no secret
 				{Bucket: "acme-flares-2", Prefix: "f/", Endpoint: "https://s3.example.com", AccessKeyID: "a", SecretAccessKey: "b"},
 			},
 			RecipientsFile: "/etc/lifeline/recipients.txt", AllowSingleRecipient: true, SigningKeyFile: "/etc/lifeline/agent_ed25519",
@@ -86,7 +86,7 @@ func TestEveryFaultNamesItsKeyAndTheRemedy(t *testing.T) {
 	require.Greater(t, len(paths), 40)
 	for _, path := range paths {
 		t.Run(filepath.Base(path), func(t *testing.T) {
-			text, err := os.ReadFile(path)
+			text, err := os.ReadFile(path) //nolint:gosec // found by the glob above
 			require.NoError(t, err)
 			lines := strings.SplitN(string(text), "\n", 3)
 			cfg, err := load(t, path, "lifeline")

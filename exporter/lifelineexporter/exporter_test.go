@@ -30,8 +30,15 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
+// sinks is where a stock receiver puts what it got.
+type sinks struct {
+	traces  consumertest.TracesSink
+	metrics consumertest.MetricsSink
+	logs    consumertest.LogsSink
+}
+
 // stock starts a stock otlp receiver of all signals and returns its URL.
-func stock(t *testing.T) (string, *consumertest.TracesSink, *consumertest.MetricsSink, *consumertest.LogsSink) {
+func stock(t *testing.T) (string, *sinks) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	addr := listener.Addr().String()
@@ -40,18 +47,18 @@ func stock(t *testing.T) (string, *consumertest.TracesSink, *consumertest.Metric
 	cfg := factory.CreateDefaultConfig().(*otlpreceiver.Config)
 	cfg.Protocols.HTTP.GetOrInsertDefault().ServerConfig.NetAddr.Endpoint = addr
 	set := receivertest.NewNopSettings(factory.Type())
-	traces, metrics, logs := new(consumertest.TracesSink), new(consumertest.MetricsSink), new(consumertest.LogsSink)
-	tr, err := factory.CreateTraces(t.Context(), set, cfg, traces)
+	got := &sinks{}
+	tr, err := factory.CreateTraces(t.Context(), set, cfg, &got.traces)
 	require.NoError(t, err)
-	mr, err := factory.CreateMetrics(t.Context(), set, cfg, metrics)
+	mr, err := factory.CreateMetrics(t.Context(), set, cfg, &got.metrics)
 	require.NoError(t, err)
-	lr, err := factory.CreateLogs(t.Context(), set, cfg, logs)
+	lr, err := factory.CreateLogs(t.Context(), set, cfg, &got.logs)
 	require.NoError(t, err)
 	for _, r := range []component.Component{tr, mr, lr} {
 		require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
 		t.Cleanup(func() { require.NoError(t, r.Shutdown(context.Background())) })
 	}
-	return "http://" + addr, traces, metrics, logs
+	return "http://" + addr, got
 }
 
 // Every item arrives, as it was, at a receiver that knows nothing of Lifeline:
@@ -63,7 +70,7 @@ func TestAStockReceiverGetsWhatWasAccepted(t *testing.T) {
 		"newest first":     func(cfg *Config) { cfg.Order = newestFirst },
 	} {
 		t.Run(name, func(t *testing.T) {
-			url, traces, metrics, logs := stock(t)
+			url, got := stock(t)
 			a := newAgent(t, url, change, oneConnectionPerRequest).start()
 			for range 3 {
 				require.NoError(t, a.traces.ConsumeTraces(t.Context(), testdata.GenerateTraces(7)))
@@ -73,23 +80,23 @@ func TestAStockReceiverGetsWhatWasAccepted(t *testing.T) {
 			a.shutdown()
 			s := a.scrape()
 			require.EqualValues(t, 21, s["lifeline_delivered_items{signal=traces}"], "%v", s)
-			require.EqualValues(t, s.conserves(t, "metrics"), s["lifeline_delivered_items{signal=metrics}"])
+			require.Equal(t, s.conserves(t, "metrics"), s["lifeline_delivered_items{signal=metrics}"])
 			require.EqualValues(t, 21, s["lifeline_delivered_items{signal=logs}"])
 			require.EqualValues(t, 21, s["exporter_sent_spans"], "the Collector's own counter counts acks")
-			require.EqualValues(t, s["lifeline_delivered_items{signal=metrics}"], s["exporter_sent_metric_points"])
+			require.Equal(t, s["lifeline_delivered_items{signal=metrics}"], s["exporter_sent_metric_points"])
 			require.EqualValues(t, 21, s["exporter_sent_log_records"])
 			require.Zero(t, s["exporter_send_failed_spans"])
 
 			gotTraces, wantTraces := ptrace.NewTraces(), ptrace.NewTraces()
-			for _, td := range traces.AllTraces() {
+			for _, td := range got.traces.AllTraces() {
 				td.ResourceSpans().MoveAndAppendTo(gotTraces.ResourceSpans())
 			}
 			gotMetrics, wantMetrics := pmetric.NewMetrics(), pmetric.NewMetrics()
-			for _, md := range metrics.AllMetrics() {
+			for _, md := range got.metrics.AllMetrics() {
 				md.ResourceMetrics().MoveAndAppendTo(gotMetrics.ResourceMetrics())
 			}
 			gotLogs, wantLogs := plog.NewLogs(), plog.NewLogs()
-			for _, ld := range logs.AllLogs() {
+			for _, ld := range got.logs.AllLogs() {
 				ld.ResourceLogs().MoveAndAppendTo(gotLogs.ResourceLogs())
 			}
 			for range 3 {
@@ -113,12 +120,12 @@ func oneConnectionPerRequest(cfg *Config) {
 }
 
 func TestACallLargerThanAFrameIsSplit(t *testing.T) {
-	url, _, _, logs := stock(t)
+	url, got := stock(t)
 	a := newAgent(t, url, oneConnectionPerRequest, func(cfg *Config) { cfg.Frame.MaxSize = 4 * bytesize.KiB }).start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(500)))
 	a.shutdown()
-	require.Equal(t, 500, logs.LogRecordCount())
-	require.Greater(t, len(logs.AllLogs()), 5)
+	require.Equal(t, 500, got.logs.LogRecordCount())
+	require.Greater(t, len(got.logs.AllLogs()), 5)
 	require.EqualValues(t, 500, a.scrape()["lifeline_delivered_items{signal=logs}"])
 }
 

@@ -23,11 +23,7 @@ import (
 
 // opener opens what the published keys sealed.
 func opener(t *testing.T) *flare.Opener {
-	read := func(name string) io.Reader {
-		text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name))
-		require.NoError(t, err)
-		return bytes.NewReader(text)
-	}
+	read := func(name string) io.Reader { return bytes.NewReader(published(t, name)) }
 	identities, err := flare.ParseIdentities(read("recovery_classic.key"))
 	require.NoError(t, err)
 	signers, err := flare.ParseAllowedSigners(read("allowed_signers"))
@@ -120,11 +116,6 @@ func TestWhatGetsOldIsFlared(t *testing.T) {
 // G11: a broken fallback is an alarm. The way to the gateway does not mind, and
 // the repair is noticed without a restart.
 func TestABrokenKeyFileIsAnAlarmAndNotACrash(t *testing.T) {
-	good := func(t *testing.T, name string) []byte {
-		text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name))
-		require.NoError(t, err)
-		return text
-	}
 	for _, test := range []struct{ name, file, text, key, remedy string }{
 		{"no recipients", "recipients.txt", "", "flare::recipients_file", "lifeline keygen recovery"},
 		{"one recipient", "recipients.txt", "age1nzjk5eq4m95zsv4uwzeauaquyjegz99fetj3m3w594x76y94hy5smgw54c\n", "flare::recipients_file", "allow_single_recipient"},
@@ -132,16 +123,16 @@ func TestABrokenKeyFileIsAnAlarmAndNotACrash(t *testing.T) {
 		{"missing recipients", "recipients.txt", "missing", "flare::recipients_file", "check the path"},
 		{"garbage key", "agent_ed25519", "garbage", "flare::signing_key_file", "lifeline keygen agent"},
 		{"missing key", "agent_ed25519", "missing", "flare::signing_key_file", "check the path"},
-		{"foreign certificate", "agent_ed25519-cert.pub", string(good(t, "certified_ed25519-cert.pub")), "flare::signing_key_file", "not of this signing key"},
+		{"foreign certificate", "agent_ed25519-cert.pub", string(published(t, "certified_ed25519-cert.pub")), "flare::signing_key_file", "not of this signing key"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s, dir := newStore(t), keyDir(t)
 			path := filepath.Join(dir, test.file)
-			before, err := os.ReadFile(path)
+			before, err := os.ReadFile(path) //nolint:gosec // a temporary directory
 			if test.text == "missing" {
 				require.NoError(t, os.Remove(path))
 			} else {
-				require.NoError(t, os.WriteFile(path, []byte(test.text), 0o600))
+				put(t, path, []byte(test.text))
 			}
 			g := newGateway(t, ack)
 			a := newAgent(t, g.URL, withFlare(s, dir)).start()
@@ -159,7 +150,7 @@ func TestABrokenKeyFileIsAnAlarmAndNotACrash(t *testing.T) {
 			if err != nil {
 				require.NoError(t, os.Remove(path))
 			} else {
-				require.NoError(t, os.WriteFile(path, before, 0o600))
+				put(t, path, before)
 			}
 			a.core().running.fallback.check(t.Context())
 			require.Equal(t, componentstatus.StatusOK, a.host.next().Status())
@@ -212,7 +203,7 @@ func TestNewKeysCountWhenTheyWork(t *testing.T) {
 	require.NoError(t, err)
 	require.Same(t, first, again, "read once")
 
-	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, []byte("half a fi"), 0o600))
+	put(t, k.cfg.RecipientsFile, []byte("half a fi"))
 	require.Error(t, k.check())
 	still, err := k.Sealer()
 	require.NoError(t, err)
@@ -220,10 +211,8 @@ func TestNewKeysCountWhenTheyWork(t *testing.T) {
 
 	identity, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
-	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", "recipients_classic.txt"))
-	require.NoError(t, err)
-	text = slices.Concat(text, []byte(identity.Recipient().String()+"\n"))
-	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, text, 0o600))
+	text := slices.Concat(published(t, "recipients_classic.txt"), []byte(identity.Recipient().String()+"\n"))
+	put(t, k.cfg.RecipientsFile, text)
 	require.NoError(t, k.check())
 	second, err := k.Sealer()
 	require.NoError(t, err)
@@ -233,9 +222,7 @@ func TestNewKeysCountWhenTheyWork(t *testing.T) {
 func TestTheCertificateNamesTheAgent(t *testing.T) {
 	dir := keyDir(t)
 	for _, suffix := range []string{"", "-cert.pub"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", "certified_ed25519"+suffix))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, "agent_ed25519"+suffix), text, 0o600))
+		put(t, filepath.Join(dir, "agent_ed25519"+suffix), published(t, "certified_ed25519"+suffix))
 	}
 	s := newStore(t)
 	g := newGateway(t, ack)

@@ -130,7 +130,7 @@ func (a *agent) scrape() scrape {
 				s.add(a.t, name, data.DataPoints)
 			case metricdata.Histogram[int64]:
 				for _, p := range data.DataPoints {
-					s[name] += int64(p.Count)
+					s[name] += int64(p.Count) //nolint:gosec // a handful
 				}
 			}
 		}
@@ -295,13 +295,23 @@ func (s *store) setRefuse(refuse bool) {
 	s.refuse = refuse
 }
 
+// published returns a file of the published keys.
+func published(t *testing.T, name string) []byte {
+	text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", name)) //nolint:gosec // names are constants of tests
+	require.NoError(t, err)
+	return text
+}
+
+// put writes a file of a test's own directory.
+func put(t *testing.T, path string, text []byte) {
+	require.NoError(t, os.WriteFile(path, text, 0o600)) //nolint:gosec // a temporary directory
+}
+
 // keyDir copies the published keys, so that a test may break them.
 func keyDir(t *testing.T) string {
 	dir := t.TempDir()
 	for from, to := range map[string]string{"recipients_classic.txt": "recipients.txt", "agent_ed25519": "agent_ed25519"} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "testdata", "keys", from))
-		require.NoError(t, err)
-		require.NoError(t, os.WriteFile(filepath.Join(dir, to), text, 0o600))
+		put(t, filepath.Join(dir, to), published(t, from))
 	}
 	return dir
 }

@@ -7,8 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"math/big"
-	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -55,8 +55,8 @@ func TestAReadingAsMetrics(t *testing.T) {
 	m.observe(func() reading { reads++; return r })
 	point := func(value int64, labels ...string) metricdata.DataPoint[int64] {
 		set := []attribute.KeyValue{attribute.String("exporter", "lifeline/7")}
-		for i := 0; i < len(labels); i += 2 {
-			set = append(set, attribute.String(labels[i], labels[i+1]))
+		for pair := range slices.Chunk(labels, 2) {
+			set = append(set, attribute.String(pair[0], pair[1]))
 		}
 		return metricdata.DataPoint[int64]{Value: value, Attributes: attribute.NewSet(set...)}
 	}
@@ -118,11 +118,11 @@ func TestTheEndOfTheClientCertificate(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cert.pem")
 	file := &clientCert{cfg: configtls.Config{CertFile: path}}
 	require.True(t, file.notAfter().IsZero(), "missing")
-	require.NoError(t, os.WriteFile(path, write(first), 0o600))
+	put(t, path, write(first))
 	require.Equal(t, first, file.notAfter())
-	require.NoError(t, os.WriteFile(path, append(write(second), '\n'), 0o600))
+	put(t, path, append(write(second), '\n'))
 	require.Equal(t, second, file.notAfter(), "a renewed certificate")
-	require.NoError(t, os.WriteFile(path, []byte("garbage"), 0o600))
+	put(t, path, []byte("garbage"))
 	require.True(t, file.notAfter().IsZero(), "broken")
 }
 

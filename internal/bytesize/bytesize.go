@@ -36,8 +36,8 @@ func (s *Size) UnmarshalText(text []byte) error {
 		if !ok {
 			continue
 		}
-		n, err := strconv.ParseUint(strings.TrimRight(number, " "), 10, 63)
-		if err != nil || n > math.MaxInt64/uint64(u.size) {
+		n, err := strconv.ParseInt(strings.TrimRight(number, " "), 10, 64)
+		if err != nil || n < 0 || strings.HasPrefix(number, "+") || n > math.MaxInt64/int64(u.size) {
 			break
 		}
 		*s = Size(n) * u.size

@@ -46,21 +46,23 @@ func (a reply) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	}
 }
 
-func statusBody(t *testing.T, code codes.Code, message string, details ...protoadapt.MessageV1) []byte {
-	s, err := status.New(code, message).WithDetails(details...)
-	require.NoError(t, err)
-	raw, err := proto.Marshal(s.Proto())
-	require.NoError(t, err)
-	return raw
+// must is for values of a table that is built before any test runs.
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
-func partialSuccess(t *testing.T, rejected int64, message string) []byte {
+func statusBody(code codes.Code, message string, details ...protoadapt.MessageV1) []byte {
+	return must(proto.Marshal(must(status.New(code, message).WithDetails(details...)).Proto()))
+}
+
+func partialSuccess(rejected int64, message string) []byte {
 	r := plogotlp.NewExportResponse()
 	r.PartialSuccess().SetRejectedLogRecords(rejected)
 	r.PartialSuccess().SetErrorMessage(message)
-	raw, err := r.MarshalProto()
-	require.NoError(t, err)
-	return raw
+	return must(r.MarshalProto())
 }
 
 // send posts one small frame of logs to url with an ordinary client.
@@ -77,80 +79,89 @@ func freshClient(t *testing.T) *http.Client {
 	return &http.Client{Transport: transport}
 }
 
-func TestEveryAnswerOfTheTable(t *testing.T) {
-	pb := map[string]string{"Content-Type": protobuf}
-	html := map[string]string{"Content-Type": "text/html; charset=utf-8"}
-	page := []byte("<html>this domain is for sale</html>")
-	retry := func(value string) map[string]string {
-		return map[string]string{"Retry-After": value, "Content-Type": protobuf, "Date": "Wed, 25 Nov 2026 06:31:00 GMT"}
-	}
-	type want struct {
-		verdict  otlpsend.Verdict
-		cause    otlpsend.Cause
-		after    time.Duration
-		rejected int64
-		message  string
-		err      string // part of the error's text
-	}
-	notAck := want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck}
-	for _, test := range []struct {
-		name  string
-		reply reply
-		want  want
-	}{
-		{"200 right", reply{200, pb, partialSuccess(t, 0, ""), false}, want{}},
-		{"200 no body", reply{200, pb, nil, false}, want{}},
-		{"200 with parameters", reply{200, map[string]string{"Content-Type": protobuf + "; charset=utf-8"}, nil, false}, want{}},
-		{"200 with broken parameters", reply{200, map[string]string{"Content-Type": protobuf + "; x"}, nil, false}, want{}},
-		{"200 partial", reply{200, pb, partialSuccess(t, 3, "too\nold\x00"), false}, want{rejected: 3, message: "too old"}},
-		{"200 partial, less than nothing", reply{200, pb, partialSuccess(t, -3, ""), false}, want{}},
-		{"200 parked", reply{200, html, page, false}, notAck},
-		{"200 json", reply{200, map[string]string{"Content-Type": "application/json"}, []byte(`{"status":"ok"}`), false}, notAck},
-		{"200 no type", reply{200, map[string]string{"Content-Type": ""}, nil, false}, notAck},
-		{"200 cut off", reply{200, pb, partialSuccess(t, 0, "x"), true}, notAck},
-		{"200 too long", reply{200, pb, make([]byte, 65<<10), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck, err: "64 KiB"}},
-		{"200 garbage", reply{200, pb, page, false}, notAck},
-		{"204", reply{204, nil, nil, false}, notAck},
-		{"202", reply{202, pb, nil, false}, notAck},
-		{"304", reply{304, nil, nil, false}, notAck},
+var (
+	pb     = map[string]string{"Content-Type": protobuf}
+	html   = map[string]string{"Content-Type": "text/html; charset=utf-8"}
+	page   = []byte("<html>this domain is for sale</html>")
+	notAck = want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck}
+)
 
-		{"400 firewall", reply{400, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"400 says nothing", reply{400, pb, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"400 cut off", reply{400, pb, statusBody(t, codes.InvalidArgument, "bad"), true}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"400 Status", reply{400, pb, statusBody(t, codes.InvalidArgument, "bad span id"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "bad span id"}},
-		{"400 Status as json", reply{400, map[string]string{"Content-Type": "application/json"}, []byte(`{"code":3}`), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"400 too large", reply{400, pb, statusBody(t, codes.InvalidArgument, "http: request body too large"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "http: request body too large"}},
-		{"400 headers too large, nginx", reply{400, html, []byte("Request Header Or Cookie Too Large"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"400 encoding", reply{400, pb, statusBody(t, codes.InvalidArgument, "unsupported Content-Encoding: zstd"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "unsupported Content-Encoding: zstd", err: "check compression"}},
-		{"401", reply{401, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
-		{"403", reply{403, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
-		{"404", reply{404, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "http::endpoint"}},
-		{"405", reply{405, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"407", reply{407, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseProxy}},
-		{"408", reply{408, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseTimeout}},
-		{"413", reply{413, html, page, false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient}},
-		{"415", reply{415, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "check compression"}},
-		{"418", reply{418, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"421", reply{421, pb, statusBody(t, codes.FailedPrecondition, "audience"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "audience", err: "check audience"}},
-		{"422 Status", reply{422, pb, statusBody(t, codes.InvalidArgument, "no"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "no"}},
-		{"422 page", reply{422, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-		{"429", reply{429, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-		{"429 seconds", reply{429, retry("7"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 7 * time.Second}},
-		{"429 date", reply{429, retry("Wed, 25 Nov 2026 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 9 * time.Second}},
-		{"429 the past", reply{429, retry("Wed, 25 Nov 2020 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-		{"429 a year", reply{429, retry("31536000"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
-		{"429 for ever", reply{429, retry("9223372036854775807"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
-		{"429 soon", reply{429, retry("soon"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-		{"429 larger than max", reply{429, pb, statusBody(t, codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "grpc: received message larger than max (5 vs. 4)"}},
-		{"429 by reason", reply{429, pb, statusBody(t, codes.ResourceExhausted, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"}), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
-		{"500", reply{500, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
-		{"501", reply{501, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
-		{"502", reply{502, html, page, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-		{"503", reply{503, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-		{"503 throttled", reply{503, retry("2"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 2 * time.Second}},
-		{"504", reply{504, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-		{"599", reply{599, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
-	} {
+func retry(value string) map[string]string {
+	return map[string]string{"Retry-After": value, "Content-Type": protobuf, "Date": "Wed, 25 Nov 2026 06:31:00 GMT"}
+}
+
+// want is what an answer means.
+type want struct {
+	verdict  otlpsend.Verdict
+	cause    otlpsend.Cause
+	after    time.Duration
+	rejected int64
+	message  string
+	err      string // part of the error's text
+}
+
+// answers is the table: what exactly this answer means.
+var answers = []struct {
+	name  string
+	reply reply
+	want  want
+}{
+	{"200 right", reply{200, pb, partialSuccess(0, ""), false}, want{}},
+	{"200 no body", reply{200, pb, nil, false}, want{}},
+	{"200 with parameters", reply{200, map[string]string{"Content-Type": protobuf + "; charset=utf-8"}, nil, false}, want{}},
+	{"200 with broken parameters", reply{200, map[string]string{"Content-Type": protobuf + "; x"}, nil, false}, want{}},
+	{"200 partial", reply{200, pb, partialSuccess(3, "too\nold\x00"), false}, want{rejected: 3, message: "too old"}},
+	{"200 partial, less than nothing", reply{200, pb, partialSuccess(-3, ""), false}, want{}},
+	{"200 parked", reply{200, html, page, false}, notAck},
+	{"200 json", reply{200, map[string]string{"Content-Type": "application/json"}, []byte(`{"status":"ok"}`), false}, notAck},
+	{"200 no type", reply{200, map[string]string{"Content-Type": ""}, nil, false}, notAck},
+	{"200 cut off", reply{200, pb, partialSuccess(0, "x"), true}, notAck},
+	{"200 too long", reply{200, pb, make([]byte, 65<<10), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck, err: "64 KiB"}},
+	{"200 garbage", reply{200, pb, page, false}, notAck},
+	{"204", reply{204, nil, nil, false}, notAck},
+	{"202", reply{202, pb, nil, false}, notAck},
+	{"304", reply{304, nil, nil, false}, notAck},
+
+	{"400 firewall", reply{400, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 says nothing", reply{400, pb, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 cut off", reply{400, pb, statusBody(codes.InvalidArgument, "bad"), true}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 Status", reply{400, pb, statusBody(codes.InvalidArgument, "bad span id"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "bad span id"}},
+	{"400 Status as json", reply{400, map[string]string{"Content-Type": "application/json"}, []byte(`{"code":3}`), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 too large", reply{400, pb, statusBody(codes.InvalidArgument, "http: request body too large"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "http: request body too large"}},
+	{"400 headers too large, nginx", reply{400, html, []byte("Request Header Or Cookie Too Large"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 encoding", reply{400, pb, statusBody(codes.InvalidArgument, "unsupported Content-Encoding: zstd"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "unsupported Content-Encoding: zstd", err: "check compression"}},
+	{"401", reply{401, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
+	{"403", reply{403, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
+	{"404", reply{404, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "http::endpoint"}},
+	{"405", reply{405, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"407", reply{407, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseProxy}},
+	{"408", reply{408, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseTimeout}},
+	{"413", reply{413, html, page, false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient}},
+	{"415", reply{415, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "check compression"}},
+	{"418", reply{418, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"421", reply{421, pb, statusBody(codes.FailedPrecondition, "audience"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "audience", err: "check audience"}},
+	{"422 Status", reply{422, pb, statusBody(codes.InvalidArgument, "no"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "no"}},
+	{"422 page", reply{422, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"429", reply{429, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 seconds", reply{429, retry("7"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 7 * time.Second}},
+	{"429 date", reply{429, retry("Wed, 25 Nov 2026 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 9 * time.Second}},
+	{"429 the past", reply{429, retry("Wed, 25 Nov 2020 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 a year", reply{429, retry("31536000"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
+	{"429 for ever", reply{429, retry("9223372036854775807"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
+	{"429 soon", reply{429, retry("soon"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 larger than max", reply{429, pb, statusBody(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "grpc: received message larger than max (5 vs. 4)"}},
+	{"429 by reason", reply{429, pb, statusBody(codes.ResourceExhausted, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"}), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
+	{"500", reply{500, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+	{"501", reply{501, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+	{"502", reply{502, html, page, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"503", reply{503, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"503 throttled", reply{503, retry("2"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 2 * time.Second}},
+	{"504", reply{504, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"599", reply{599, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+}
+
+func TestEveryAnswerOfTheTable(t *testing.T) {
+	for _, test := range answers {
 		t.Run(test.name, func(t *testing.T) {
 			server := httptest.NewServer(test.reply)
 			defer server.Close()
@@ -196,7 +207,7 @@ func TestLongMessagesAreCut(t *testing.T) {
 	server := httptest.NewServer(reply{
 		400,
 		map[string]string{"Content-Type": protobuf},
-		statusBody(t, codes.InvalidArgument, strings.Repeat("é\n\x1b[31mno ", 200)), false,
+		statusBody(codes.InvalidArgument, strings.Repeat("é\n\x1b[31mno ", 200)), false,
 	})
 	defer server.Close()
 	answer := send(t, server.URL)

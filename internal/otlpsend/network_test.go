@@ -40,18 +40,18 @@ func listen(t *testing.T, serve func(*net.TCPConn)) (addr string, served <-chan 
 				return
 			}
 			wg.Go(func() {
-				defer conn.Close()
+				defer func() { _ = conn.Close() }()
 				serve(conn.(*net.TCPConn))
 				done <- struct{}{}
 			})
 		}
 	})
-	t.Cleanup(func() { listener.Close(); wg.Wait() })
+	t.Cleanup(func() { _ = listener.Close(); wg.Wait() })
 	return listener.Addr().String(), done
 }
 
 // reset sends RST instead of FIN.
-func reset(conn *net.TCPConn) { _ = conn.SetLinger(0); conn.Close() }
+func reset(conn *net.TCPConn) { _ = conn.SetLinger(0); _ = conn.Close() }
 
 // certificate returns a self-signed one for 127.0.0.1 or another name.
 func certificate(t *testing.T, host string, until time.Time) (tls.Certificate, *x509.CertPool) {
@@ -97,149 +97,158 @@ func trusting(t *testing.T, pool *x509.CertPool) *http.Client {
 	return client
 }
 
-func sendWith(t *testing.T, ctx context.Context, client *http.Client, endpoint string) otlpsend.Answer {
+func sendWith(ctx context.Context, t *testing.T, client *http.Client, endpoint string) otlpsend.Answer {
 	transport, err := otlpsend.NewHTTP(client, endpoint)
 	require.NoError(t, err)
 	return transport.Send(ctx, &otlpsend.Request{Signal: frame.Traces, Body: frame.Bytes(make([]byte, 1<<20))})
 }
 
-func TestEveryNetworkErrorHasItsCause(t *testing.T) {
-	soon := time.Now().Add(time.Hour)
-	for _, test := range []struct {
-		name  string
-		cause otlpsend.Cause
-		send  func(t *testing.T) otlpsend.Answer
-	}{
-		{"refused", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
-			addr, _ := listen(t, func(*net.TCPConn) {})
-			closed, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			require.NoError(t, closed.Close())
-			require.NotEqual(t, addr, closed.Addr().String())
-			return sendWith(t, t.Context(), freshClient(t), "http://"+closed.Addr().String())
-		}},
-		{"reset before the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
-			addr, served := listen(t, reset)
-			answer := sendWith(t, t.Context(), freshClient(t), "http://"+addr)
-			<-served
-			return answer
-		}},
-		// The fault after the effect: the gateway has the data, the agent must not
-		// believe it.
-		{"reset after the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
-			read := make(chan int64, 1)
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				n, _ := io.Copy(io.Discard, r.Body)
-				read <- n
-				conn, _, err := http.NewResponseController(w).Hijack()
-				if err == nil {
-					reset(conn.(*net.TCPConn))
-				}
-			}))
-			defer server.Close()
-			answer := sendWith(t, t.Context(), freshClient(t), server.URL)
-			require.EqualValues(t, 1<<20, <-read, "the whole request arrived")
-			return answer
-		}},
-		{"closed without an answer", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
-			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body)
-				panic(http.ErrAbortHandler)
-			}))
-			defer server.Close()
-			return sendWith(t, t.Context(), freshClient(t), server.URL)
-		}},
-		{"no answer in time", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-				_, _ = io.Copy(io.Discard, r.Body)
-				<-ctx.Done()
-			}))
-			defer server.Close()
-			return sendWith(t, ctx, freshClient(t), server.URL)
-		}},
-		{"answer stops in the middle", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-			ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-			defer cancel()
-			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-				w.Header().Set("Content-Type", protobuf)
-				w.Header().Set("Content-Length", "10")
-				_ = http.NewResponseController(w).Flush()
-				<-ctx.Done()
-			}))
-			defer server.Close()
-			return sendWith(t, ctx, freshClient(t), server.URL)
-		}},
-		{"dial takes too long", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-			client := freshClient(t)
-			client.Transport.(*http.Transport).DialContext = (&net.Dialer{Timeout: time.Nanosecond}).DialContext
-			return sendWith(t, t.Context(), client, "http://127.0.0.1:9")
-		}},
-		{"the name is gone", otlpsend.CauseDNS, func(t *testing.T) otlpsend.Answer {
-			client := freshClient(t)
-			client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				// A resolver that answers like one that knows no such name.
-				resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
-					return nil, errors.New("no resolver")
-				}}
-				return (&net.Dialer{Resolver: resolver}).DialContext(ctx, network, addr)
+func soon() time.Time { return time.Now().Add(time.Hour) }
+func past() time.Time { return time.Now().Add(-time.Minute) }
+
+// outages is the table: what exactly this error of the network means.
+var outages = []struct {
+	name  string
+	cause otlpsend.Cause
+	send  func(t *testing.T) otlpsend.Answer
+}{
+	{"refused", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+		addr, _ := listen(t, func(*net.TCPConn) {})
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, closed.Close())
+		require.NotEqual(t, addr, closed.Addr().String())
+		return sendWith(t.Context(), t, freshClient(t), "http://"+closed.Addr().String())
+	}},
+	{"reset before the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+		addr, served := listen(t, reset)
+		answer := sendWith(t.Context(), t, freshClient(t), "http://"+addr)
+		<-served
+		return answer
+	}},
+	// The fault after the effect: the gateway has the data, the agent must not
+	// believe it.
+	{"reset after the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+		read := make(chan int64, 1)
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			n, _ := io.Copy(io.Discard, r.Body)
+			read <- n
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err == nil {
+				reset(conn.(*net.TCPConn))
 			}
-			return sendWith(t, t.Context(), client, "http://gateway.invalid")
-		}},
-		{"expired certificate", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
-			cert, pool := certificate(t, "127.0.0.1", time.Now().Add(-time.Minute))
-			return sendWith(t, t.Context(), trusting(t, pool), tlsServer(t, cert).URL)
-		}},
-		{"certificate of another host", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
-			cert, pool := certificate(t, "parking.example.com", soon)
-			return sendWith(t, t.Context(), trusting(t, pool), tlsServer(t, cert).URL)
-		}},
-		{"unknown authority", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
-			cert, _ := certificate(t, "127.0.0.1", soon)
-			return sendWith(t, t.Context(), freshClient(t), tlsServer(t, cert).URL)
-		}},
-		{"plain HTTP answers TLS", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
-			server := httptest.NewServer(http.HandlerFunc(ack))
-			defer server.Close()
-			return sendWith(t, t.Context(), freshClient(t), "https://"+server.Listener.Addr().String())
-		}},
-		{"a server without TLS closes", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
-			addr, served := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write([]byte("220 smtp.example.com ESMTP\r\n")) })
-			answer := sendWith(t, t.Context(), freshClient(t), "https://"+addr)
-			<-served
-			return answer
-		}},
-		{"our certificate has expired", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
-			cert, pool := certificate(t, "127.0.0.1", soon)
-			ours, oursPool := certificate(t, "agent", time.Now().Add(-time.Minute))
-			server := httptest.NewUnstartedServer(http.HandlerFunc(ack))
-			server.TLS = &tls.Config{
-				Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12,
-				ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: oursPool,
-			}
-			server.Config.ErrorLog = log.New(io.Discard, "", 0)
-			server.StartTLS()
-			defer server.Close()
-			client := trusting(t, pool)
-			client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{ours}
-			return sendWith(t, t.Context(), client, server.URL)
-		}},
-		{"proxy is gone", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
-			closed, err := net.Listen("tcp", "127.0.0.1:0")
-			require.NoError(t, err)
-			require.NoError(t, closed.Close())
-			return sendWith(t, t.Context(), through(t, closed.Addr().String()), "https://gateway.invalid")
-		}},
-		{"proxy refuses to connect", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
-			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				require.Equal(t, http.MethodConnect, r.Method)
+		}))
+		defer server.Close()
+		answer := sendWith(t.Context(), t, freshClient(t), server.URL)
+		require.EqualValues(t, 1<<20, <-read, "the whole request arrived")
+		return answer
+	}},
+	{"closed without an answer", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			panic(http.ErrAbortHandler)
+		}))
+		defer server.Close()
+		return sendWith(t.Context(), t, freshClient(t), server.URL)
+	}},
+	{"no answer in time", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-ctx.Done()
+		}))
+		defer server.Close()
+		return sendWith(ctx, t, freshClient(t), server.URL)
+	}},
+	{"answer stops in the middle", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", protobuf)
+			w.Header().Set("Content-Length", "10")
+			_ = http.NewResponseController(w).Flush()
+			<-ctx.Done()
+		}))
+		defer server.Close()
+		return sendWith(ctx, t, freshClient(t), server.URL)
+	}},
+	{"dial takes too long", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+		client := freshClient(t)
+		client.Transport.(*http.Transport).DialContext = (&net.Dialer{Timeout: time.Nanosecond}).DialContext
+		return sendWith(t.Context(), t, client, "http://127.0.0.1:9")
+	}},
+	{"the name is gone", otlpsend.CauseDNS, func(t *testing.T) otlpsend.Answer {
+		client := freshClient(t)
+		client.Transport.(*http.Transport).DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			// A resolver that answers like one that knows no such name.
+			resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+				return nil, errors.New("no resolver")
+			}}
+			return (&net.Dialer{Resolver: resolver}).DialContext(ctx, network, addr)
+		}
+		return sendWith(t.Context(), t, client, "http://gateway.invalid")
+	}},
+	{"expired certificate", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
+		cert, pool := certificate(t, "127.0.0.1", past())
+		return sendWith(t.Context(), t, trusting(t, pool), tlsServer(t, cert).URL)
+	}},
+	{"certificate of another host", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+		cert, pool := certificate(t, "parking.example.com", soon())
+		return sendWith(t.Context(), t, trusting(t, pool), tlsServer(t, cert).URL)
+	}},
+	{"unknown authority", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+		cert, _ := certificate(t, "127.0.0.1", soon())
+		return sendWith(t.Context(), t, freshClient(t), tlsServer(t, cert).URL)
+	}},
+	{"plain HTTP answers TLS", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+		server := httptest.NewServer(http.HandlerFunc(ack))
+		defer server.Close()
+		return sendWith(t.Context(), t, freshClient(t), "https://"+server.Listener.Addr().String())
+	}},
+	{"a server without TLS closes", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+		addr, served := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write([]byte("220 smtp.example.com ESMTP\r\n")) })
+		answer := sendWith(t.Context(), t, freshClient(t), "https://"+addr)
+		<-served
+		return answer
+	}},
+	{"our certificate has expired", otlpsend.CauseTLSExpired, func(t *testing.T) otlpsend.Answer {
+		cert, pool := certificate(t, "127.0.0.1", soon())
+		ours, oursPool := certificate(t, "agent", past())
+		server := httptest.NewUnstartedServer(http.HandlerFunc(ack))
+		server.TLS = &tls.Config{
+			Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12,
+			ClientAuth: tls.RequireAndVerifyClientCert, ClientCAs: oursPool,
+		}
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		defer server.Close()
+		client := trusting(t, pool)
+		client.Transport.(*http.Transport).TLSClientConfig.Certificates = []tls.Certificate{ours}
+		// TLS 1.3 lets the client write before it knows, and then the reset may be
+		// seen before the alert.
+		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
+		return sendWith(t.Context(), t, client, server.URL)
+	}},
+	{"proxy is gone", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		require.NoError(t, closed.Close())
+		return sendWith(t.Context(), t, through(t, closed.Addr().String()), "https://gateway.invalid")
+	}},
+	{"proxy refuses to connect", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
+		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodConnect {
 				w.WriteHeader(http.StatusForbidden)
-			}))
-			defer proxy.Close()
-			return sendWith(t, t.Context(), through(t, proxy.Listener.Addr().String()), "https://gateway.invalid")
-		}},
-	} {
+			}
+		}))
+		defer proxy.Close()
+		return sendWith(t.Context(), t, through(t, proxy.Listener.Addr().String()), "https://gateway.invalid")
+	}},
+}
+
+func TestEveryNetworkErrorHasItsCause(t *testing.T) {
+	for _, test := range outages {
 		t.Run(test.name, func(t *testing.T) {
 			answer := test.send(t)
 			require.Equal(t, test.cause, answer.Cause, "error: %v", answer.Err)
@@ -258,12 +267,13 @@ func through(t *testing.T, proxy string) *http.Client {
 
 func TestAnotherProtocolIsNoAck(t *testing.T) {
 	addr, served := listen(t, func(conn *net.TCPConn) {
+		_, _ = conn.Read(make([]byte, 1)) // not before it is asked
 		_, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n"))
 		_, _ = io.Copy(io.Discard, conn)
 	})
-	answer := sendWith(t, t.Context(), freshClient(t), "http://"+addr)
+	answer := send(t, "http://"+addr) // a small one, written before the answer comes
 	<-served
-	require.Equal(t, otlpsend.Broken, answer.Verdict)
+	require.Equal(t, otlpsend.Broken, answer.Verdict, "error: %v", answer.Err)
 	require.Equal(t, otlpsend.CauseNotAnAck, answer.Cause)
 }
 
@@ -274,7 +284,7 @@ func TestWhoCancelsGetsNoCause(t *testing.T) {
 	}))
 	defer server.Close()
 	// The server's handler returns only after cancel: its 200 must not count.
-	answer := sendWith(t, ctx, freshClient(t), server.URL)
+	answer := sendWith(ctx, t, freshClient(t), server.URL)
 	require.Equal(t, otlpsend.Down, answer.Verdict)
 	require.Equal(t, otlpsend.CauseNone, answer.Cause)
 	require.ErrorIs(t, answer.Err, context.Canceled)
