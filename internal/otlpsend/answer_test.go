@@ -128,6 +128,8 @@ var answers = []struct {
 	{"400 Status", reply{400, pb, statusBody(codes.InvalidArgument, "bad span id"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "bad span id"}},
 	{"400 Status as json", reply{400, map[string]string{"Content-Type": "application/json"}, []byte(`{"code":3}`), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
 	{"400 too large", reply{400, pb, statusBody(codes.InvalidArgument, "http: request body too large"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "http: request body too large"}},
+	{"400 by reason", reply{400, pb, statusBody(codes.InvalidArgument, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"}), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
+	{"400 about a length in the data", reply{400, pb, statusBody(codes.InvalidArgument, "not valid: a length that is too large"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "not valid: a length that is too large"}},
 	{"400 headers too large, nginx", reply{400, html, []byte("Request Header Or Cookie Too Large"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
 	{"400 encoding", reply{400, pb, statusBody(codes.InvalidArgument, "unsupported Content-Encoding: zstd"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "unsupported Content-Encoding: zstd", err: "check compression"}},
 	{"401", reply{401, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},

@@ -68,11 +68,12 @@ func decodeStatus(r Response) (otlpStatus, bool) {
 	return status, true
 }
 
-// tooLarge knows our own gateway by its reason, grpc-go and the stock receiver
-// by their words.
+// tooLarge knows our own gateway by its reason, grpc-go and net/http by their
+// words. A bare "too large" may speak of anything, a length inside the data too.
 func (s otlpStatus) tooLarge() bool {
 	text := strings.ToLower(s.message)
-	return s.reason == "MESSAGE_TOO_LARGE" || strings.Contains(text, "larger than max") || strings.Contains(text, "too large")
+	return s.reason == "MESSAGE_TOO_LARGE" ||
+		strings.Contains(text, "larger than max") || strings.Contains(text, "request body too large")
 }
 
 func (s otlpStatus) unsupportedEncoding() bool {

@@ -1,6 +1,7 @@
 package otlpsend_test
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -49,6 +50,10 @@ func listen(t *testing.T, serve func(*net.TCPConn)) (addr string, served <-chan 
 	t.Cleanup(func() { _ = listener.Close(); wg.Wait() })
 	return listener.Addr().String(), done
 }
+
+// hear waits until the client has spoken: to a server that speaks first it would
+// say nothing at all, and which error that gives is a matter of luck.
+func hear(conn *net.TCPConn) { _, _ = conn.Read(make([]byte, 16<<10)) }
 
 // reset sends RST instead of FIN.
 func reset(conn *net.TCPConn) { _ = conn.SetLinger(0); _ = conn.Close() }
@@ -207,7 +212,10 @@ var outages = []struct {
 		return sendWith(t.Context(), t, freshClient(t), "https://"+server.Listener.Addr().String())
 	}},
 	{"a server without TLS closes", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
-		addr, served := listen(t, func(conn *net.TCPConn) { _, _ = conn.Write([]byte("220 smtp.example.com ESMTP\r\n")) })
+		addr, served := listen(t, func(conn *net.TCPConn) {
+			hear(conn)
+			_, _ = conn.Write([]byte("220 smtp.example.com ESMTP\r\n"))
+		})
 		answer := sendWith(t.Context(), t, freshClient(t), "https://"+addr)
 		<-served
 		return answer
@@ -267,11 +275,13 @@ func through(t *testing.T, proxy string) *http.Client {
 
 func TestAnotherProtocolIsNoAck(t *testing.T) {
 	addr, served := listen(t, func(conn *net.TCPConn) {
-		_, _ = conn.Read(make([]byte, 1)) // not before it is asked
+		// Not before it was asked: what comes earlier breaks the request instead.
+		if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+			_, _ = io.Copy(io.Discard, r.Body)
+		}
 		_, _ = conn.Write([]byte("SSH-2.0-OpenSSH_9.9\r\n"))
-		_, _ = io.Copy(io.Discard, conn)
 	})
-	answer := send(t, "http://"+addr) // a small one, written before the answer comes
+	answer := send(t, "http://"+addr)
 	<-served
 	require.Equal(t, otlpsend.Broken, answer.Verdict, "error: %v", answer.Err)
 	require.Equal(t, otlpsend.CauseNotAnAck, answer.Cause)
