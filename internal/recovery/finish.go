@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -20,7 +21,12 @@ func (l *Loop) decide(ctx context.Context, o object, m *memo, f fate) error {
 func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 	for len(m.todo) > 0 {
 		step := m.todo[0]
-		if err := l.step(ctx, step, o, m); err != nil {
+		err := l.step(ctx, step, o, m)
+		if errors.Is(err, errGone) {
+			l.forget(o.Key)
+			return nil
+		}
+		if err != nil {
 			if l.moved(m, Stuck, string(step)) {
 				l.tell(l.event(o, m, Stuck, string(step), err))
 			}
@@ -32,6 +38,7 @@ func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 		m.todo = m.todo[1:]
 	}
 	l.forget(o.Key)
+	l.round.moved = true
 	if !m.fate.done {
 		l.tell(l.event(o, m, m.fate.state, m.fate.reason, m.fate.err))
 	}
@@ -63,7 +70,7 @@ func (l *Loop) quarantine(ctx context.Context, o object, reason string) error {
 	}
 	if _, err := l.bucket.Copy(ctx, o.Key, l.s.quarantineKey(reason, o.id)); err != nil {
 		if bucket.KindOf(err) == bucket.NotFound {
-			return nil // gone: the delete that follows finds nothing, too
+			return errGone // and nothing is deleted on the word of an answer that may be wrong
 		}
 		return err
 	}

@@ -21,16 +21,15 @@ type record struct {
 }
 
 // forward sends every record that is not settled, and a second time those that
-// were refused while another one was acked behind them.
+// were refused while another one of their signal was acked behind them.
 func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 	for range 2 {
-		before := l.acks
 		for i, f := range fl.Frames {
 			if err := l.forwardRecord(ctx, w, record{f, fl.Manifest.Records[i].Frame}); err != nil {
 				return err
 			}
 		}
-		if len(w.doubt) == 0 || l.acks == before {
+		if !l.provable(w) {
 			break
 		}
 	}
@@ -53,7 +52,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	a := l.send(ctx, w, r)
 	switch a.Verdict {
 	case otlpsend.Delivered:
-		l.acks++
+		l.acks[r.Signal]++
 		w.ack(r.BatchID)
 		w.event.Items += r.Header.Items - a.Rejected
 		l.update(func(s *Snapshot) {
@@ -64,7 +63,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	case otlpsend.TooLarge:
 		return l.forwardHalves(ctx, w, r, a.Err)
 	case otlpsend.BadData:
-		w.refuse(r.BatchID, l.acks, a.Err)
+		w.refuse(r, l.acks[r.Signal], a.Err)
 		return nil
 	default:
 		return &pathError{part: "gateway", slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
@@ -105,7 +104,7 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) 
 	left, right, err := halves(r.Frame)
 	if err != nil {
 		// Too large by itself: refused like bad data, proven like bad data.
-		w.refuse(r.BatchID, l.acks, fmt.Errorf("too large (%w), and not to be split: %w", why, err))
+		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, err))
 		return nil
 	}
 	w.split[r.BatchID] = true

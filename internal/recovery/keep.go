@@ -18,13 +18,14 @@ const maxReads = 500
 type keeper struct {
 	next        time.Time         // of counting
 	quarantined int64             // bytes
+	old         map[string]bool   // ids of markers to remove, unless their flare is listed
 	unread      []string          // ids of markers another process wrote
 	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
 	boots       map[string]*seqs  // by principal and boot
 }
 
 func newKeeper() keeper {
-	return keeper{known: map[string]string{}, boots: map[string]*seqs{}}
+	return keeper{old: map[string]bool{}, known: map[string]string{}, boots: map[string]*seqs{}}
 }
 
 // seqs are the numbers of one boot's flares.

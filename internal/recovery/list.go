@@ -3,11 +3,14 @@ package recovery
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // The objects of recovery's own under the state prefix.
@@ -22,84 +25,149 @@ func (s *Settings) quarantineKey(reason, id string) string {
 	return s.StatePrefix + "quarantine/" + reason + "/" + id + ".age"
 }
 
-var (
-	errForeign  = errors.New("the key has not the form of a flare's: Lifeline never touches it")
-	errTooLarge = errors.New("larger than 64 MiB: not a flare of any agent")
-)
-
-// list goes through the whole bucket, and returns the objects this pass takes on
-// in the order of their turns. Nothing is fetched: key, size and age are all it
-// needs.
-func (l *Loop) list(ctx context.Context) (turns []object, more bool, err error) {
-	var objects []object
-	var oldest time.Duration
-	pending := 0
-	err = l.each(ctx, l.s.Prefix, func(info bucket.Info, date time.Time) {
-		o, m := l.see(info)
-		if o.id == "" {
-			return
-		}
-		if o.pending {
-			pending++
-			oldest = max(oldest, date.Sub(info.LastModified))
-		}
-		if !m.due(l.keys, time.Now()) {
-			return
-		}
-		if objects = append(objects, o); len(objects) >= 2*maxVisits {
-			objects, more = keepFirst(objects, maxVisits), true
-		}
-	})
-	if err != nil {
-		return nil, false, err
-	}
-	more = more || len(objects) > maxVisits
-	objects = keepFirst(objects, maxVisits)
-	l.prune(ctx)
-	l.update(func(s *Snapshot) {
-		s.Pending, s.OldestPending, s.LastPass = pending, oldest, time.Now()
-	})
-	return takeTurns(objects), more, nil
+// untouched says why objects are never touched. Anyone who may write to the
+// bucket can make any number of them, so they are counted and not remembered.
+var untouched = map[string]error{
+	"foreign":   errors.New("the key has not the form of a flare's: Lifeline never touches it"),
+	"too_large": errors.New("larger than 64 MiB: not a flare of any agent"),
 }
 
-var fresh = new(memo) // of every object never seen before; not modified
+// listing is what a pass finds in the bucket. It keeps no more objects than one
+// pass takes on.
+type listing struct {
+	unmarked []object                   // forwarded, but not written down
+	fresh    []object                   // pending
+	relooks  []object                   // waiting or stuck, and due
+	probes   [frame.NumSignals]object   // the next one to tell whether a signal is still refused
+	more     bool                       // there are more fresh objects
+	oldest   time.Duration              // age of the oldest pending object
+	pending  int                        // number of pending objects
+	never    map[string]*untouchedFound // by reason
+}
 
-// see looks up what is known of a listed object. Objects that are never touched
-// come back without an id.
-func (l *Loop) see(info bucket.Info) (object, *memo) {
-	id, ok := flare.KeyID(l.s.Prefix, info.Key)
-	o := object{Info: info, id: id}
-	m := l.memos[info.Key]
-	if m == nil || m.etag != info.ETag {
-		m = fresh
-	} else {
-		m.pass = l.passes
-		o.again, o.failures = m.state == Waiting, m.failures
+type untouchedFound struct {
+	n       int
+	example bucket.Info
+}
+
+// list goes through the whole bucket. Nothing is fetched: key, size and age are
+// all it needs.
+func (l *Loop) list(ctx context.Context) (*listing, error) {
+	found := &listing{never: map[string]*untouchedFound{}}
+	for reason := range untouched {
+		found.never[reason] = &untouchedFound{}
 	}
-	o.pending = m.state == ""
+	err := l.each(ctx, l.s.Prefix, func(info bucket.Info, date time.Time) { l.see(found, info, date) })
+	if err != nil {
+		return nil, err
+	}
+	l.prune()
+	l.update(func(s *Snapshot) {
+		s.Pending, s.OldestPending, s.LastPass = found.pending, found.oldest, time.Now()
+	})
+	for reason, u := range found.never {
+		l.never(reason, u)
+	}
+	return found, nil
+}
+
+// see looks up what is known of a listed object.
+func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
+	id, ok := flare.KeyID(l.s.Prefix, info.Key)
+	switch {
+	case !ok:
+		found.never["foreign"].add(info)
+		return
+	case info.Size > flare.MaxObject:
+		found.never["too_large"].add(info)
+		return
+	}
 	if t := l.tries[id]; t != nil {
 		t.listed = true
 	}
-	switch {
-	case !ok:
-		l.never(o, "foreign", errForeign)
-	case info.Size > flare.MaxObject:
-		l.never(o, "too_large", errTooLarge)
-	default:
-		return o, m
+	delete(l.keeping.old, id) // a marker is needed as long as the flare is there
+	o := object{Info: info, id: id, pending: true}
+	m := l.memos[info.Key]
+	if m != nil && m.etag == info.ETag {
+		m.pass = l.passes
+		o.failures, o.pending = m.failures, m.state == ""
+	} else {
+		m = nil
 	}
-	o.id = ""
-	return o, m
+	if o.pending {
+		found.pending++
+		found.oldest = max(found.oldest, date.Sub(info.LastModified))
+		found.addFresh(o)
+		return
+	}
+	o.looked = m.looked
+	switch {
+	case len(m.todo) > 0 && m.todo[0] == StepMarker:
+		found.unmarked = append(found.unmarked, o)
+	case m.reason == reasonDoubt && m.keys == l.keys && !l.provable(m.work):
+		found.addProbe(o, m.work)
+	case m.isDue(l.keys, time.Now()):
+		found.addRelook(o)
+	}
 }
 
-// never leaves an object alone for good.
-func (l *Loop) never(o object, reason string, err error) {
-	l.wait(o, l.memo(o), reason, 0, err)
+func (u *untouchedFound) add(info bucket.Info) {
+	u.n, u.example = u.n+1, info
 }
 
-// prune forgets objects that are not in the bucket any more, and removes the try
-// markers they left.
-func (l *Loop) prune(ctx context.Context) {
+func (f *listing) addFresh(o object) {
+	if f.fresh = append(f.fresh, o); len(f.fresh) >= 2*maxVisits {
+		f.fresh, f.more = takeTurns(f.fresh, maxVisits), true
+	}
+}
+
+func (f *listing) addRelook(o object) {
+	if f.relooks = append(f.relooks, o); len(f.relooks) >= 2*maxRelooks {
+		f.relooks = takeTurns(f.relooks, maxRelooks)
+	}
+}
+
+// addProbe keeps one flare of each signal whose records are refused: while a
+// server refuses all of them, one says as much as a thousand.
+func (f *listing) addProbe(o object, w *work) {
+	for _, d := range w.doubt {
+		if p := &f.probes[d.signal]; p.id == "" || goesBefore(o, *p) < 0 {
+			*p = o
+		}
+	}
+}
+
+// turns returns the objects of a pass in the order of their turns. What was
+// forwarded and not written down goes first: while that fails, nothing else may
+// be forwarded.
+func (f *listing) turns() []object {
+	f.more = f.more || len(f.fresh) > maxVisits
+	turns := slices.Concat(f.unmarked, takeTurns(f.fresh, maxVisits), takeTurns(f.relooks, maxRelooks))
+	for i, p := range f.probes {
+		if p.id != "" && !slices.ContainsFunc(f.probes[:i], func(o object) bool { return o.Key == p.Key }) {
+			turns = append(turns, p)
+		}
+	}
+	return turns
+}
+
+// never shows how many objects are not touched for a reason, and tells it when
+// there are more than before.
+func (l *Loop) never(reason string, u *untouchedFound) {
+	before := l.nevers[reason]
+	l.nevers[reason] = u.n
+	l.update(func(s *Snapshot) { s.count(Waiting, reason, u.n-before) })
+	if u.n > before {
+		l.tell(Event{
+			Key: u.example.Key, State: Waiting, Reason: reason, Bytes: u.example.Size,
+			Err: fmt.Errorf("one of %d objects: %w", u.n, untouched[reason]),
+		})
+	}
+}
+
+// prune forgets objects that are not in the bucket any more, and has the try
+// markers removed that they left.
+func (l *Loop) prune() {
 	for key, m := range l.memos {
 		if m.pass != l.passes {
 			l.forget(key)
@@ -107,7 +175,10 @@ func (l *Loop) prune(ctx context.Context) {
 	}
 	for id, t := range l.tries {
 		if !t.listed {
-			l.untry(ctx, id)
+			for _, key := range t.keys {
+				l.debts[key] = true
+			}
+			delete(l.tries, id)
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // Loop recovers the flares of one bucket. Make it with New.
@@ -19,10 +20,11 @@ type Loop struct {
 	keys    *Keys // as last asked for
 	proven  bool  // the rights were proven since the last refusal
 	passes  uint64
-	acks    uint64            // records acked by this process
-	memos   map[string]*memo  // by object key
-	tries   map[string]*tries // by flare id
-	debts   map[string]bool   // try markers of this process that could not be removed
+	acks    [frame.NumSignals]uint64 // records acked by this process
+	memos   map[string]*memo         // by object key
+	tries   map[string]*tries        // by flare id
+	debts   map[string]bool          // try markers that are still to be removed
+	nevers  map[string]int           // objects that are never touched, at the last listing, by reason
 	pace    pacer
 	keeping keeper
 	round   round
@@ -35,7 +37,7 @@ type Loop struct {
 func New(s Settings) *Loop {
 	return &Loop{
 		s: s, bucket: timed{s.Bucket},
-		memos: map[string]*memo{}, debts: map[string]bool{},
+		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
 		pace:    pacer{rate: s.MaxRate},
 		keeping: newKeeper(),
 		snap:    newSnapshot(),
@@ -71,14 +73,16 @@ func (l *Loop) Run(ctx context.Context) {
 }
 
 // pass lists the bucket and visits what can be taken, until it is through or the
-// path fails. more says that the bucket holds more than one pass takes on.
+// path fails. more says that the bucket holds more pending flares than one pass
+// takes on, and that this pass got somewhere.
 func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	l.passes++
+	l.round = round{}
 	l.keys = l.s.Keys()
 	if err := l.listTries(ctx); err != nil {
 		return false, err
 	}
-	objects, more, err := l.list(ctx)
+	found, err := l.list(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -88,8 +92,7 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	if err := l.keep(ctx); err != nil {
 		return false, err
 	}
-	l.round = round{}
-	for _, o := range objects {
+	for _, o := range found.turns() {
 		err := l.visit(ctx, o)
 		l.recount(o)
 		if err != nil {
@@ -97,7 +100,10 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 			return false, err
 		}
 	}
-	return more, l.judgeUnreadable()
+	if err := l.judgeUnreadable(); err != nil {
+		return false, err
+	}
+	return found.more && l.round.moved, nil
 }
 
 // recount keeps the number of pending flares true between two listings.
@@ -109,6 +115,7 @@ func (l *Loop) recount(o object) {
 
 // round is what one pass learned about the bucket.
 type round struct {
+	moved      bool // an object reached another state, or left the bucket
 	read       bool // an object could be read
 	unreadable []unread
 }

@@ -13,13 +13,14 @@ import (
 
 // memo is what this process remembers of one object that is still in the bucket.
 type memo struct {
-	etag  string // other bytes under the same key are another object
-	pass  uint64 // the last pass that listed it
-	loose bool   // not remembered, so not counted either
+	etag      string // other bytes under the same key are another object
+	pass      uint64 // the last pass that listed it
+	looked    uint64 // the last pass that visited it
+	forgotten bool   // there are too many: not remembered, so not counted either
 
 	state  State // Waiting or Stuck; "" while pending
 	reason string
-	again  time.Time // waiting: not looked at before, unless keys changed
+	next   time.Time // waiting: not looked at before, unless keys changed
 	keys   *Keys
 
 	failures int
@@ -28,9 +29,9 @@ type memo struct {
 	todo     []Step // what is left to do for fate
 }
 
-// due reports whether a waiting object is worth another look.
-func (m *memo) due(keys *Keys, now time.Time) bool {
-	return m.state != Waiting || m.keys != keys || !now.Before(m.again)
+// isDue reports whether a waiting or stuck object is worth another look.
+func (m *memo) isDue(keys *Keys, now time.Time) bool {
+	return m.state != Waiting || m.keys != keys || !now.Before(m.next)
 }
 
 // work is what this process knows of a verified flare's records. It outlives a
@@ -40,15 +41,21 @@ type work struct {
 	marker marker
 	event  Event
 	acked  map[frame.BatchID]bool
-	split  map[frame.BatchID]bool   // too large: its halves are sent instead
-	doubt  map[frame.BatchID]uint64 // refused as bad data: acks of the process before the first refusal
-	bad    map[frame.BatchID]error  // refused again after another record was acked
+	split  map[frame.BatchID]bool  // too large: its halves are sent instead
+	doubt  map[frame.BatchID]doubt // refused as bad data
+	bad    map[frame.BatchID]error // refused again after another record was acked
+}
+
+// doubt is a refusal that may be the server's fault.
+type doubt struct {
+	signal frame.Signal
+	acks   uint64 // records of that signal acked by the process before it
 }
 
 func newWork() *work {
 	return &work{
 		acked: map[frame.BatchID]bool{}, split: map[frame.BatchID]bool{},
-		doubt: map[frame.BatchID]uint64{}, bad: map[frame.BatchID]error{},
+		doubt: map[frame.BatchID]doubt{}, bad: map[frame.BatchID]error{},
 	}
 }
 
@@ -64,19 +71,30 @@ func (w *work) settled(id frame.BatchID) bool {
 	return w.acked[id] || w.bad[id] != nil
 }
 
-// refuse notes that a server refused id as bad data when the process had seen
-// acks acks. The data is proven bad only by a refusal after another record was
-// acked since the first one: a firewall, or a gateway with a wrong
-// configuration, refuses everything.
-func (w *work) refuse(id frame.BatchID, acks uint64, why error) {
-	first, again := w.doubt[id]
+// refuse notes that a server refused a record as bad data when the process had
+// seen acks acks of its signal. The data is proven bad only by a refusal after
+// another record of the signal was acked since the first one: a firewall, or a
+// gateway with a wrong configuration, refuses everything, or one signal.
+func (w *work) refuse(r record, acks uint64, why error) {
+	first, again := w.doubt[r.BatchID]
 	switch {
 	case !again:
-		w.doubt[id] = acks
-	case acks > first:
-		delete(w.doubt, id)
-		w.bad[id] = why
+		w.doubt[r.BatchID] = doubt{r.Signal, acks}
+	case acks > first.acks:
+		delete(w.doubt, r.BatchID)
+		w.bad[r.BatchID] = why
 	}
+}
+
+// provable reports whether something was acked since a record of w was refused:
+// another attempt tells whether that record is bad.
+func (l *Loop) provable(w *work) bool {
+	for _, d := range w.doubt {
+		if l.acks[d.signal] > d.acks {
+			return true
+		}
+	}
+	return false
 }
 
 // ack notes that id is stored.
@@ -108,7 +126,7 @@ func (l *Loop) memo(o object) *memo {
 	if m == nil || m.etag != o.ETag {
 		l.forget(o.Key)
 		m = &memo{etag: o.ETag, pass: l.passes}
-		if m.loose = len(l.memos) >= maxMemos; !m.loose {
+		if m.forgotten = len(l.memos) >= maxMemos; !m.forgotten {
 			l.memos[o.Key] = m
 		}
 	}
@@ -126,21 +144,22 @@ func (l *Loop) forget(key string) {
 // moved changes the state a memo is counted under, and reports whether it was
 // another one.
 func (l *Loop) moved(m *memo, s State, reason string) bool {
-	if m.loose || m.state == s && m.reason == reason {
+	if m.forgotten || m.state == s && m.reason == reason {
 		return false
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.snap.count(m.state, m.reason, -1)
+	l.update(func(snap *Snapshot) {
+		snap.count(m.state, m.reason, -1)
+		snap.count(s, reason, 1)
+	})
 	m.state, m.reason = s, reason
-	l.snap.count(s, reason, 1)
+	l.round.moved = true
 	return true
 }
 
 // wait leaves o where it is, to be looked at again after pause or when the keys
 // change.
 func (l *Loop) wait(o object, m *memo, reason string, pause time.Duration, err error) {
-	m.again, m.keys = time.Now().Add(pause), l.keys
+	m.next, m.keys = time.Now().Add(pause), l.keys
 	if l.moved(m, Waiting, reason) {
 		l.tell(Event{Key: o.Key, State: Waiting, Reason: reason, Bytes: o.Size, Err: err})
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 const (
-	maxVisits    = 10_000           // objects taken on in one pass
+	maxVisits    = 10_000           // pending objects taken on in one pass
+	maxRelooks   = 200              // waiting and stuck objects looked at in one pass
 	maxMemos     = 1_000_000        // objects remembered between passes
 	maxTries     = 3                // processes that may die opening one flare
 	lookAgain    = time.Hour        // how often a waiting flare is looked at
@@ -60,13 +61,14 @@ func (f fate) steps() []Step {
 	}
 }
 
-// object is one flare in the bucket that this pass takes on.
+// object is one flare in the bucket.
 type object struct {
 	bucket.Info
 	id       string
-	pending  bool // counted as pending by the listing
-	again    bool // it was waiting: after all that was never looked at
-	failures int  // path failures while it was worked on
+	pending  bool   // counted as pending by the listing
+	looked   uint64 // the pass that looked at it last; 0 while pending
+	failures int    // path failures while it was worked on
+	turn     int    // how many of its folder go before it; set by takeTurns
 }
 
 // folder returns what stands between the prefix and the id: flares of one
@@ -75,43 +77,35 @@ func (o object) folder() string {
 	return o.Key[:strings.LastIndexByte(o.Key, '/')+1]
 }
 
-// goesBefore orders objects: first what was never looked at, then what did not break
-// the path, then the oldest. Without the second rule one flare that a proxy
-// refuses would keep all others from being tried.
+// goesBefore orders objects: what was looked at longest ago, then what did not
+// break the path, then the turns of the folders, then the oldest. Without the
+// second rule one flare that a proxy refuses would keep all others from being
+// tried; it stands before the turns, because that flare may be alone in a folder.
 func goesBefore(a, b object) int {
-	if a.again != b.again {
-		return map[bool]int{false: -1, true: 1}[a.again]
-	}
-	return cmp.Or(cmp.Compare(a.failures, b.failures), a.LastModified.Compare(b.LastModified), cmp.Compare(a.Key, b.Key))
+	return cmp.Or(cmp.Compare(a.looked, b.looked), cmp.Compare(a.failures, b.failures),
+		cmp.Compare(a.turn, b.turn), a.LastModified.Compare(b.LastModified), cmp.Compare(a.Key, b.Key))
 }
 
-// keepFirst sorts objects and cuts them to at most n, in place.
-func keepFirst(objects []object, n int) []object {
+// takeTurns sorts objects, lets folders take turns and keeps the first n, in
+// place. The turns come before the cut: a flood in one folder starves no other.
+func takeTurns(objects []object, n int) []object {
+	for i := range objects {
+		objects[i].turn = 0
+	}
+	slices.SortFunc(objects, goesBefore)
+	type queue struct {
+		looked   uint64
+		failures int
+		folder   string
+	}
+	lengths := map[queue]int{}
+	for i, o := range objects {
+		q := queue{o.looked, o.failures, o.folder()}
+		objects[i].turn = lengths[q]
+		lengths[q]++
+	}
 	slices.SortFunc(objects, goesBefore)
 	return objects[:min(n, len(objects))]
-}
-
-// takeTurns reorders sorted objects so that folders take turns, each in its own
-// order: a flood in one folder starves no other.
-func takeTurns(objects []object) []object {
-	var order []string
-	queues := map[string][]object{}
-	for _, o := range objects {
-		f := o.folder()
-		if _, ok := queues[f]; !ok {
-			order = append(order, f)
-		}
-		queues[f] = append(queues[f], o)
-	}
-	turns := make([]object, 0, len(objects))
-	for len(turns) < len(objects) {
-		for _, f := range order {
-			if q := queues[f]; len(q) > 0 {
-				turns, queues[f] = append(turns, q[0]), q[1:]
-			}
-		}
-	}
-	return turns
 }
 
 // pathError ends a pass: the bucket or the gateway does not do its part. No
