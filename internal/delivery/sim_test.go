@@ -22,7 +22,7 @@ import (
 // TestRandomWeather runs agents through hours of a gateway and buckets that
 // change their minds, and holds what arrived against what was accepted.
 func TestRandomWeather(t *testing.T) {
-	runs := 10
+	runs := 6
 	if testing.Short() {
 		runs = 4
 	}

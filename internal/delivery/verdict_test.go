@@ -4,6 +4,8 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -38,10 +40,10 @@ func TestPartialSuccess(t *testing.T) {
 func TestTooLarge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
-		refused := 0
+		var refused atomic.Int64
 		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
 			if r.RawSize > 1000 {
-				refused++
+				refused.Add(1)
 				return false, tooBig
 			}
 			return true, ack
@@ -50,7 +52,7 @@ func TestTooLarge(t *testing.T) {
 		w.padding = 2000
 		require.NoError(t, w.accept(1))
 		w.wait(10 * time.Second)
-		require.Positive(t, refused)
+		require.Positive(t, refused.Load())
 		got := w.logs()
 		require.Equal(t, int64(40), got.Delivered)
 		require.Equal(t, int64(1), got.Rejected)
@@ -88,11 +90,12 @@ func (w *world) holds(r *otlpsend.Request, list ...string) bool {
 func TestBadData(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *Settings) { s.Frame.Linger = 0 })
-		everything := true
-		tries := 0
+		var everything atomic.Bool
+		everything.Store(true)
+		var tries atomic.Int64
 		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
-			if everything || w.holds(r, "record-1") {
-				tries++
+			if everything.Load() || w.holds(r, "record-1") {
+				tries.Add(1)
 				return false, badData
 			}
 			return true, ack
@@ -101,11 +104,11 @@ func TestBadData(t *testing.T) {
 			require.NoError(t, w.accept(1))
 		}
 		w.wait(2 * time.Minute)
-		require.Greater(t, tries, 2)
+		require.Greater(t, tries.Load(), int64(2))
 		require.Zero(t, w.logs().Rejected, "a firewall's 400 must not condemn a fleet")
 		require.Equal(t, int64(5), w.logs().Held)
 
-		everything = false
+		everything.Store(false)
 		w.wait(2 * time.Minute)
 		require.Equal(t, int64(4), w.logs().Delivered)
 		require.Equal(t, int64(1), w.logs().Rejected)
@@ -120,17 +123,17 @@ func TestBadData(t *testing.T) {
 func TestPoison(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *Settings) { s.Ring.MaxAge = 2 * time.Hour })
-		poisoned := 0
+		var poisoned atomic.Int64
 		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
 			if w.holds(r, "record-7") {
-				poisoned++
+				poisoned.Add(1)
 				return false, refusal
 			}
 			return true, ack
 		})
 		w.feed(4, time.Second, 30*time.Minute)
 		got := w.logs()
-		require.Greater(t, poisoned, splitAfter)
+		require.Greater(t, poisoned.Load(), int64(splitAfter))
 		require.Equal(t, int64(1), got.Rejected, "%+v", got)
 		require.Zero(t, sum(got.Lost))
 		require.Less(t, got.Held, int64(40))
@@ -146,7 +149,7 @@ func TestPoison(t *testing.T) {
 type flipper struct{}
 
 func (flipper) Write(p []byte) (int, error) {
-	p[len(p)/2] ^= 1
+	p[len(p)/2] ^= 1 //nolint:staticcheck // the damage is the point
 	return len(p), nil
 }
 
@@ -166,16 +169,16 @@ func TestCorruptMemory(t *testing.T) {
 					require.NoError(t, w.accept(1))
 				}
 				w.wait(time.Second)
-				damaged := 0
+				var damaged atomic.Int64
 				w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
 					if _, err := otlpcodec.Decompress(r.Body, r.RawSize); err != nil {
-						damaged++
+						damaged.Add(1)
 						return false, answer
 					}
 					return true, ack
 				})
 				w.wait(3 * time.Minute)
-				require.Positive(t, damaged)
+				require.Positive(t, damaged.Load())
 				require.Equal(t, int64(1), w.logs().Lost[LostCorrupt])
 				require.Equal(t, int64(4), w.logs().Delivered)
 				require.Equal(t, int64(1), w.lost[LostCorrupt])
@@ -266,8 +269,11 @@ func TestNewestFirst(t *testing.T) {
 func TestMetadataNeverMixes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, nil)
+		var mu sync.Mutex
 		metas := map[string]int{}
 		w.gw.set(func(_ context.Context, r *otlpsend.Request, _ int) (bool, otlpsend.Answer) {
+			mu.Lock()
+			defer mu.Unlock()
 			metas[metaKey(r.Meta)] += len(w.records(r.Body, r.RawSize))
 			return true, ack
 		})
@@ -308,15 +314,15 @@ func TestBodiesReadLate(t *testing.T) {
 
 func TestCallSeesAcksOnly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sent, failed := int64(0), int64(0)
+		var sent, failed atomic.Int64
 		w := newWorld(t, func(s *Settings) {
 			s.Senders = 1
 			s.Call = func(ctx context.Context, _ frame.Signal, items int64, do func(context.Context) error) error {
 				err := do(ctx)
 				if err == nil {
-					sent += items
+					sent.Add(items)
 				} else {
-					failed += items
+					failed.Add(items)
 				}
 				return err
 			}
@@ -326,9 +332,9 @@ func TestCallSeesAcksOnly(t *testing.T) {
 		w.feed(3, time.Second, 10*time.Minute)
 		w.shutdown()
 		got := w.logs()
-		require.Equal(t, got.Delivered, sent)
-		require.Positive(t, sent)
-		require.Positive(t, failed)
+		require.Equal(t, got.Delivered, sent.Load())
+		require.Positive(t, sent.Load())
+		require.Positive(t, failed.Load())
 	})
 }
 

@@ -200,7 +200,7 @@ func readKey(t *testing.T, name string) []byte {
 	t.Helper()
 	keys, err := os.OpenRoot(filepath.Join("..", "..", "testdata", "keys"))
 	require.NoError(t, err)
-	defer keys.Close() //nolint:errcheck // read only
+	defer keys.Close()
 	b, err := keys.ReadFile(name)
 	require.NoError(t, err)
 	return b
@@ -242,7 +242,7 @@ func (w *world) newRecords(first int64, n int) plog.Logs {
 	for i := range n {
 		pad := make([]byte, w.padding)
 		for k := range pad {
-			pad[k] = byte('!' + rand.IntN(90))
+			pad[k] = byte('!' + rand.IntN(90)) //nolint:gosec // noise
 		}
 		records.AppendEmpty().Body().SetStr(fmt.Sprintf("record-%d %s", first+int64(i), pad))
 	}
