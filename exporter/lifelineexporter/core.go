@@ -175,6 +175,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	c.metrics.observe(func() reading { return c.reading(r, transport, clientCert) })
 	c.set.Logger.Info("The ring is ready. It is outside the Go heap: add its capacity to what GOMEMLIMIT and memory_limiter see.",
 		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
+	warnOfLimit(c.set.Logger, cgroupLimit, c.cfg.Ring.Capacity)
 	return r, nil
 }
 

@@ -79,7 +79,12 @@ func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, e
 	return e.core.accept(e.signal, meta, pieces)
 }
 
-// metadata picks metadata_keys out of the client's metadata. A value that is no
+// maxMetadata bounds the client metadata of a frame, in bytes of keys and values.
+// Servers bound their headers, and so does a flare; what is larger could be
+// neither sent nor flared.
+const maxMetadata = 8 << 10
+
+// metadata picks metadata_keys out of the client's metadata. What could not be a
 // header would fail on every attempt to send, so it is refused here.
 func (c *core) metadata(ctx context.Context) (map[string][]string, error) {
 	if len(c.metaKeys) == 0 {
@@ -87,14 +92,16 @@ func (c *core) metadata(ctx context.Context) (map[string][]string, error) {
 	}
 	info := client.FromContext(ctx)
 	var meta map[string][]string
+	size := 0
 	for _, key := range c.metaKeys {
 		values := info.Metadata.Get(key)
 		if len(values) == 0 {
 			continue
 		}
 		for _, value := range values {
-			if !httpguts.ValidHeaderFieldValue(value) {
-				return nil, fmt.Errorf("client metadata %s cannot be sent as a header: remove it from metadata_keys or repair the client", key)
+			size += len(key) + len(value)
+			if !httpguts.ValidHeaderFieldValue(value) || size > maxMetadata {
+				return nil, fmt.Errorf("client metadata %s cannot be sent as a header, or all of it is longer than %d bytes: remove it from metadata_keys or repair the client", key, maxMetadata)
 			}
 		}
 		if meta == nil {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -226,9 +227,11 @@ func TestMetadataTravelsAsHeadersAndIsNeverMixed(t *testing.T) {
 		require.NoError(t, a.logs.ConsumeLogs(as("b"), testdata.GenerateLogs(1)))
 		require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
 	}
-	err := a.logs.ConsumeLogs(as("line\nbreak"), testdata.GenerateLogs(1))
-	require.True(t, consumererror.IsPermanent(err))
-	require.ErrorContains(t, err, "metadata_keys")
+	for _, bad := range []string{"line\nbreak", strings.Repeat("x", 8<<10)} {
+		err := a.logs.ConsumeLogs(as(bad), testdata.GenerateLogs(1))
+		require.True(t, consumererror.IsPermanent(err))
+		require.ErrorContains(t, err, "metadata_keys")
+	}
 	a.shutdown()
 	tenants := map[string]int64{}
 	for range 3 {

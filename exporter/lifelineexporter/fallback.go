@@ -100,6 +100,9 @@ func (f *fallback) watch(ctx context.Context) {
 
 func (f *fallback) check(ctx context.Context) {
 	f.checkKeys()
+	if flare.CheckFIPS() != nil {
+		return // no flare can be made, so no bucket matters
+	}
 	for _, b := range f.buckets {
 		f.checkBucket(ctx, b)
 	}

@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"go.opentelemetry.io/collector/config/confighttp"
-	"golang.org/x/net/http/httpguts"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -20,6 +20,8 @@ const (
 	minCapacity = bytesize.MiB
 	maxFlare    = 64 * bytesize.MiB // recovery opens no larger object
 	maxSenders  = 256
+
+	maxMetadataKeys = 64 // a flare's record holds no more
 )
 
 // faults collects what is wrong, so that a user sees all of it at once.
@@ -49,6 +51,7 @@ func (c *Config) Validate() error {
 	f.check(c.Senders >= 1 && c.Senders <= maxSenders, "senders: must be from 1 to %d", maxSenders)
 	f.check(c.Order == oldestFirst || c.Order == newestFirst, "order: %q must be %s or %s", c.Order, oldestFirst, newestFirst)
 	f.check(c.ShutdownTimeout >= time.Second, "shutdown_timeout: must be at least 1s: what is in the ring is sent or flared in this time")
+	f.check(len(c.MetadataKeys) <= maxMetadataKeys, "metadata_keys: %d keys are more than the %d a frame can carry; remove some", len(c.MetadataKeys), maxMetadataKeys)
 	for i, key := range c.MetadataKeys {
 		if err := validateMetadataKey(key, c.MetadataKeys[:i]); err != nil {
 			f = append(f, fmt.Errorf("metadata_keys: %q %w", key, err))
@@ -139,11 +142,14 @@ var reserved = []string{
 	"transfer-encoding", "upgrade", "forwarded",
 }
 
+// metadataName is what fits a header, a flare and a Kafka header alike.
+var metadataName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
+
 func validateMetadataKey(key string, before []string) error {
 	name := strings.ToLower(key)
 	switch {
-	case !httpguts.ValidHeaderFieldName(key):
-		return errors.New("is not the name of a header")
+	case !metadataName.MatchString(key):
+		return errors.New("is not a name: use 1 to 128 letters, digits, dots, underscores and hyphens")
 	case strings.HasPrefix(name, "lifeline-"), strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "proxy-"), slices.Contains(reserved, name):
 		return errors.New("is reserved: it belongs to the exporter, to credentials or to a single hop; remove it")
 	case strings.HasSuffix(name, "-bin"):
