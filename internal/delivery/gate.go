@@ -20,7 +20,11 @@ type gate struct {
 }
 
 func newGate(s *Settings) gate {
-	return gate{retry: s.Retry, floor: s.Ring.MaxAge / 5, senders: s.Senders, width: 1, interval: s.Retry.InitialInterval}
+	retry := s.Retry
+	// A gateway that is back must be seen long before data gets old.
+	retry.MaxInterval = min(retry.MaxInterval, s.Ring.MaxAge/10)
+	retry.InitialInterval = min(retry.InitialInterval, retry.MaxInterval)
+	return gate{retry: retry, floor: s.Ring.MaxAge / 5, senders: s.Senders, width: 1, interval: retry.InitialInterval}
 }
 
 func (g *gate) closed() bool { return g.width == 0 }

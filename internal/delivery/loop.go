@@ -120,7 +120,7 @@ func (e *Engine) send(now time.Time) time.Time {
 	for {
 		v := e.ring.View()
 		if e.path.free(now, v.Leased) == 0 {
-			if v.Leased == 0 && (v.Held > 0 || !v.Open.IsZero()) {
+			if v.Leased == 0 && (v.Held > 0 || v.Flaring > 0 || !v.Open.IsZero()) {
 				return e.path.probeAt()
 			}
 			return time.Time{}
@@ -128,6 +128,9 @@ func (e *Engine) send(now time.Time) time.Time {
 		f, first := e.ring.Lease(ring.Wish{Now: now, Begun: now.Add(-e.s.Frame.Linger), Spread: e.path.spread()})
 		switch {
 		case f == nil && v.Open.IsZero():
+			if e.path.spread() > 0 {
+				e.knock(now)
+			}
 			return time.Time{}
 		case f == nil:
 			return v.Open.Add(e.s.Frame.Linger)

@@ -72,6 +72,32 @@ func (e *Engine) attempt(ctx context.Context, f *ring.Frame) {
 	}
 }
 
+// knock probes with a frame that a flare holds. Its ack gives the flare up;
+// every other answer is about the path alone, for the frame has another way.
+func (e *Engine) knock(now time.Time) {
+	ctx, cancel := context.WithTimeout(e.ctx, e.s.Retry.Timeout)
+	f, v, release := e.ring.Borrow(now, cancel)
+	if f == nil {
+		cancel()
+		return
+	}
+	epoch := e.path.epoch()
+	e.jobs.Go(func() {
+		defer e.kick()
+		defer cancel()
+		answer := e.s.Transport.Send(ctx, e.request(&v, release))
+		switch {
+		case answer.Verdict == otlpsend.Delivered:
+			e.acked(f, &answer)
+		case errors.Is(ctx.Err(), context.Canceled):
+			e.ring.Return(f)
+		default:
+			e.ring.Return(f)
+			e.pathRefused(&answer, epoch)
+		}
+	})
+}
+
 func (e *Engine) request(v *frame.Frame, release func()) *otlpsend.Request {
 	header := map[string]string{
 		frame.HeaderBatchID: string(v.BatchID),
@@ -128,7 +154,8 @@ func (e *Engine) pathRefused(a *otlpsend.Answer, epoch uint64) {
 }
 
 // split replaces the frame by its halves, or parks it if it has a single item.
-// It returns false if the frame must be tried again as it is: there is no room.
+// It returns false if the frame must be tried again as it is: there is no room,
+// or it cannot be taken apart.
 func (e *Engine) split(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer) bool {
 	raw, err := otlpcodec.Decompress(v.Stored, v.RawSize)
 	if err != nil {
@@ -136,10 +163,13 @@ func (e *Engine) split(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer) bool {
 		return true
 	}
 	left, right, err := otlpcodec.Split(v.Signal, raw)
-	if err != nil { // a single item, or nothing that could be taken apart
+	switch {
+	case errors.Is(err, otlpcodec.ErrOneItem):
 		e.ring.Park(f)
 		e.observeRejected(v.Signal, v.Header.Items, a.Message)
 		return true
+	case err != nil:
+		return false
 	}
 	return e.ring.Divide(f, half(left), half(right))
 }

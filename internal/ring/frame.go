@@ -71,6 +71,7 @@ type try struct {
 	last      time.Time // when the latest one began
 	busy      bool      // an attempt has begun and not ended
 	leased    bool      // while sealing: a sender waits for it
+	borrowed  bool      // the attempt began while a flare held the frame
 	back      bool      // sent after all others
 	failures  int       // failed while other frames were acked
 	firstAcks int64     // acks of the signal when the first attempt began

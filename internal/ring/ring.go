@@ -43,6 +43,7 @@ type Ring struct {
 	queues    [out]queue         // by state
 	order     uint64             // of the newest frame
 	leasedRaw int                // frames in state sealing that a sender waits for
+	borrowed  int                // attempts with frames that a flare held
 	closed    [frame.NumSignals]bool
 	ended     bool // LoseAll was called
 	counts    [frame.NumSignals]counts

@@ -114,6 +114,33 @@ func (r *Ring) Begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, rel
 	if f.state != sending {
 		return frame.Frame{}, nil, false
 	}
+	v, release = r.begin(f, now, cancel)
+	return v, release, true
+}
+
+// Borrow begins an attempt with a frame that a flare holds, and leaves it
+// there: while a flare holds all there is, somebody must ask whether the gateway
+// is back. It prefers a frame that was sent before. f is nil if there is none;
+// otherwise Ack or Return follows.
+func (r *Ring) Borrow(now time.Time, cancel func()) (f *Frame, v frame.Frame, release func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for c := r.queues[flaring].first; c != nil; c = c.node.next {
+		usable := c.fate == Pending && !c.try.busy && !c.try.acked
+		if usable && (f == nil || f.done == nil && c.done != nil) {
+			f = c
+		}
+	}
+	if f == nil {
+		return nil, frame.Frame{}, nil
+	}
+	f.try.borrowed = true
+	r.borrowed++
+	v, release = r.begin(f, now, cancel)
+	return f, v, release
+}
+
+func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func()) {
 	t := &f.try
 	if t.count == 0 {
 		t.firstAcks, t.lastAcks = r.counts[f.signal].acks, r.acks
@@ -121,7 +148,7 @@ func (r *Ring) Begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, rel
 	t.count++
 	t.last, t.busy, t.cancel = now, true, cancel
 	f.body.refs += 2 // until the attempt ends, and until release
-	return r.value(f, t.count), r.releaser(f.body), true
+	return r.value(f, t.count), r.releaser(f.body)
 }
 
 func (r *Ring) releaser(e *extent) func() {
@@ -154,6 +181,10 @@ func (r *Ring) value(f *Frame, attempt int64) frame.Frame {
 
 // end ends the attempt that is running.
 func (r *Ring) end(f *Frame) {
+	if f.try.borrowed {
+		f.try.borrowed = false
+		r.borrowed--
+	}
 	f.try.busy, f.try.cancel = false, nil
 	r.release(f.body)
 }

@@ -61,7 +61,7 @@ type View struct {
 	Held    int       // frames that wait
 	Takable int       // frames that a flare could take: those that wait and those that are sent
 	Sealing int       // frames that are being sealed
-	Leased  int       // frames that senders have, those that are being sealed for one included
+	Leased  int       // frames that senders have, those being sealed for one or borrowed from a flare included
 	Flaring int       // frames that flares have
 	Parked  int
 }
@@ -72,7 +72,7 @@ func (r *Ring) View() View {
 	defer r.mu.Unlock()
 	v := View{
 		Frames: r.framePages() * PageSize, Held: r.queues[held].len, Takable: r.queues[held].len + r.queues[sending].len, Sealing: r.queues[sealing].len,
-		Leased: r.queues[sending].len + r.leasedRaw, Flaring: r.queues[flaring].len, Parked: r.queues[parked].len,
+		Leased: r.queues[sending].len + r.leasedRaw + r.borrowed, Flaring: r.queues[flaring].len, Parked: r.queues[parked].len,
 	}
 	if f := r.queues[open].first; f != nil {
 		v.Open = f.span.from
