@@ -42,7 +42,7 @@ func TestRandomWeather(t *testing.T) {
 						s.Flare = nil
 					}
 				})
-				for range 40 {
+				for range 24 {
 					w.weather(r)
 					w.padding = 10 << r.IntN(10)
 					n, interval := 1+r.IntN(8), time.Duration(1+r.IntN(3000))*time.Millisecond
@@ -51,14 +51,7 @@ func TestRandomWeather(t *testing.T) {
 						w.wait(interval)
 					}
 				}
-				w.gw.mu.Lock()
-				w.gw.keep = false
-				late := w.gw.late
-				w.gw.late = nil
-				w.gw.mu.Unlock()
-				for _, done := range late {
-					done()
-				}
+				w.gw.letGo()
 				w.shutdown()
 				missing, twice := w.verify()
 				got := w.logs()
@@ -86,6 +79,37 @@ func TestRandomWeather(t *testing.T) {
 		require.Positive(t, seen.twice)
 		require.Positive(t, seen.delivered)
 	}
+}
+
+// TestNothingIsLostWhileABucketWorks has any weather at the gateway, and room.
+func TestNothingIsLostWhileABucketWorks(t *testing.T) {
+	var flared int64
+	for seed := range 6 {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(uint64(seed), 99)) //nolint:gosec // a seed
+			w := newWorld(t, nil)
+			for range 24 {
+				w.weather(r)
+				for _, b := range w.buckets {
+					b.Heal()
+				}
+				w.padding = 10 << r.IntN(10)
+				n, interval := 1+r.IntN(3), time.Duration(500+r.IntN(3000))*time.Millisecond
+				for end := time.Now().Add(time.Duration(r.IntN(300)) * time.Second); time.Now().Before(end); {
+					require.NoError(t, w.accept(n))
+					w.wait(interval)
+				}
+			}
+			w.gw.letGo()
+			w.shutdown()
+			missing, _ := w.verify()
+			got := w.logs()
+			require.Zero(t, sum(got.Lost))
+			require.LessOrEqual(t, missing, got.Rejected)
+			flared += sum(got.Flared)
+		})
+	}
+	require.Positive(t, flared)
 }
 
 // TestLoad accepts from many goroutines at once while the gateway comes and
@@ -170,15 +194,11 @@ func (w *world) weather(r *rand.Rand) {
 			return true, ack
 		},
 	}
+	w.gw.letGo()
 	w.gw.mu.Lock()
 	w.gw.script = scripts[r.IntN(len(scripts))]
 	w.gw.keep = r.IntN(8) == 0
-	late := w.gw.late
-	w.gw.late = nil
 	w.gw.mu.Unlock()
-	for _, done := range late {
-		done()
-	}
 	for _, b := range w.buckets {
 		b.Heal()
 		when := bucket.When(r.IntN(2)) //nolint:gosec // 0 or 1
