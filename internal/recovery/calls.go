@@ -47,6 +47,16 @@ func (t timed) Copy(ctx context.Context, src, dst string) (bucket.Info, error) {
 	return t.Bucket.Copy(ctx, src, dst)
 }
 
+// refresh lets the owner of the bucket renew its credentials.
+func (l *Loop) refresh(ctx context.Context) {
+	if l.s.Refresh == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel()
+	l.s.Refresh(ctx)
+}
+
 // each calls do for every object under prefix, in byte order.
 func (l *Loop) each(ctx context.Context, prefix string, do func(bucket.Info, time.Time)) error {
 	for after := ""; ; {

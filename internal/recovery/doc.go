@@ -9,11 +9,20 @@
 // quarantine and sharing the work between replicas are not done here.
 //
 // A Loop starts no goroutine: Run is the loop, and everything but Snapshot
-// belongs to it. Decisions (which objects, in which order, which steps, how long
-// to back off) are pure functions in plan.go; the rest is I/O, one call at a time.
+// belongs to it. Calls are made one at a time.
+//
+// To read it, follow a flare: loop.go (a pass), list.go (what is in the bucket,
+// and whose turn it is), visit.go (fetch and open one flare), drill.go, forward.go
+// (its records to the gateway), finish.go (copy, marker, delete). Pure decisions
+// about order, steps and pauses are in plan.go. What is remembered: memo.go (of an
+// object, for as long as the process lives), try.go (try markers: who died of a
+// flare), marker.go (done markers: what was taken), snapshot.go (for metrics).
+// Around it: rights.go (proof that all this may be done), keep.go (housekeeping),
+// calls.go (the bucket with deadlines).
 package recovery
 
 import (
+	"context"
 	"time"
 
 	"filippo.io/age"
@@ -23,10 +32,14 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Settings configures a Loop. All fields but Audience, TenantHeader and
-// Observer are required.
+// Settings configures a Loop. All fields but Refresh, Audience,
+// TenantHeader and Observer are required.
 type Settings struct {
-	Bucket      bucket.Bucket
+	Bucket bucket.Bucket
+	// Refresh is called before every pass to renew what Bucket signs with; nil for
+	// nothing. What is wrong with it is its own to report: a pass that has no
+	// valid credential fails by the bucket's answer.
+	Refresh     func(ctx context.Context)
 	Prefix      string // where agents put flares
 	StatePrefix string // recovery's own objects; neither under Prefix nor above it
 	// Keys returns the keys in force; another pointer means that a file changed.

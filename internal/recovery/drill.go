@@ -12,6 +12,10 @@ import (
 // drillAttribute marks the resource of a drill's only record.
 const drillAttribute = "lifeline.drill"
 
+// maxDrill bounds the telemetry of a drill before it is decoded, which may need
+// a hundred times its size.
+const maxDrill = 64 << 10
+
 var errDrill = errors.New("a drill holds one log record whose resource is marked " + drillAttribute)
 
 // checkDrill decodes a verified drill. It must hold one marked log record and
@@ -22,6 +26,9 @@ func checkDrill(fl *flare.Flare) error {
 		return fmt.Errorf("%w, this one holds %d records", errDrill, len(fl.Frames))
 	}
 	f := fl.Frames[0]
+	if f.RawSize > maxDrill {
+		return fmt.Errorf("%w, this one holds %d bytes", errDrill, f.RawSize)
+	}
 	raw, err := otlpcodec.Decompress(f.Stored, f.RawSize)
 	if err != nil {
 		return err

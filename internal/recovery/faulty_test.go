@@ -143,7 +143,7 @@ func (w *world) guard(s scene) {
 		"f/" + s.garbage + ".age":  "lifeline/quarantine/malformed/" + s.garbage + ".age",
 	}
 	w.bucket.Seen = func(c bucket.Call) {
-		if c.Op != "delete" || !c.Effect || !strings.HasPrefix(c.Key, "f/") {
+		if c.Op != "delete" || !c.Effect || !strings.HasPrefix(c.Key, "f/") || isProbe(c.Key) {
 			return
 		}
 		for _, f := range inFlare[c.Key] {

@@ -101,7 +101,11 @@ func (l *Loop) send(ctx context.Context, w *work, r record) otlpsend.Answer {
 // forwardHalves sends a record that was too large, for the reason why, as two.
 // The cut is the same every time, so halves that were acked stay acked.
 func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) error {
+	if err := l.try(ctx, w.marker.FlareID, splitting); err != nil {
+		return bucketPath(err)
+	}
 	left, right, err := halves(r.Frame)
+	l.untry(ctx, w.marker.FlareID, splitting)
 	if err != nil {
 		// Too large by itself: refused like bad data, proven like bad data.
 		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, err))

@@ -10,8 +10,12 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
-// maxReads is how many done markers one pass reads to learn their numbers.
-const maxReads = 500
+const (
+	maxReads  = 500     // done markers that one pass reads to learn their numbers
+	maxSweeps = 1000    // old done markers that one pass removes
+	maxOld    = 100_000 // old done markers that are remembered until they are removed
+	maxSeq    = 1e15    // numbers from here are nobody's: an agent that counts flares never gets there
+)
 
 // keeper is the housekeeping of a Loop: how full quarantine is, which markers
 // are old, which numbers of flares are missing. Owned by Run.
@@ -19,6 +23,7 @@ type keeper struct {
 	next        time.Time         // of counting
 	quarantined int64             // bytes
 	old         map[string]bool   // ids of markers to remove, unless their flare is listed
+	unswept     int               // how many could not be removed since they were counted
 	unread      []string          // ids of markers another process wrote
 	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
 	boots       map[string]*seqs  // by principal and boot
@@ -40,12 +45,15 @@ func (k *keeper) learn(m marker) {
 	name := m.Principal + "\n" + m.BootID
 	s := k.boots[name]
 	if s == nil {
-		s = &seqs{first: m.Seq, last: m.Seq, known: map[uint64]bool{}}
+		s = &seqs{first: maxSeq, known: map[uint64]bool{}}
 		k.boots[name] = s
 	}
 	if k.known[m.FlareID] == "" {
 		k.known[m.FlareID] = name
 		s.markers++
+	}
+	if m.Seq >= maxSeq {
+		return
 	}
 	s.first, s.last = min(s.first, m.Seq), max(s.last, m.Seq)
 	s.known[m.Seq] = true
@@ -67,27 +75,32 @@ func (k *keeper) unlearn(id string) {
 // gaps counts the numbers missing between the first and the last known of each
 // boot: flares that were lost, deleted by a stranger, or still wait.
 func (k *keeper) gaps() int64 {
-	var n uint64
+	var sum int64
 	for _, s := range k.boots {
-		n += s.last - s.first + 1
+		if s.last < s.first {
+			continue // no number that counts
+		}
+		n := int64(s.last - s.first + 1) //nolint:gosec // below maxSeq
 		for seq := range s.known {
 			if s.first <= seq && seq <= s.last {
 				n--
 			}
 		}
+		sum = min(sum+n, maxSeq)
 	}
-	return int64(min(n, 1<<62))
+	return sum
 }
 
-// keep counts quarantine and removes old markers, once an hour, and reads some
-// markers of earlier processes in every pass.
+// keep counts quarantine and old markers once an hour, and removes some of those
+// and reads some markers of earlier processes in every pass.
 func (l *Loop) keep(ctx context.Context) error {
 	k := &l.keeping
+	l.sweep(ctx) // before new ones are found: first a whole listing must not hold their flares
 	if now := time.Now(); !now.Before(k.next) {
 		if err := l.countQuarantine(ctx); err != nil {
 			return err
 		}
-		if err := l.sweepMarkers(ctx); err != nil {
+		if err := l.listMarkers(ctx); err != nil {
 			return err
 		}
 		k.next = now.Add(housekeeping)
@@ -107,26 +120,26 @@ func (l *Loop) countQuarantine(ctx context.Context) error {
 	return err
 }
 
-// sweepMarkers removes done markers that outlived every flare they could keep
-// out: a copy of such a flare is stale by its creation time. Ages are told by
-// the store's clock alone. crash here: the next sweep goes on.
-func (l *Loop) sweepMarkers(ctx context.Context) error {
+// listMarkers finds the done markers of other processes, and those that outlived
+// every flare they could keep out: a copy of such a flare is stale by its creation
+// time. Ages are told by the store's clock alone.
+func (l *Loop) listMarkers(ctx context.Context) error {
 	k := &l.keeping
 	prefix := l.s.StatePrefix + "done/"
-	var old []string
 	gone := maps.Clone(k.known)
-	k.unread = k.unread[:0]
+	k.unread, k.unswept = k.unread[:0], 0
 	err := l.each(ctx, prefix, func(info bucket.Info, now time.Time) {
 		id := strings.TrimPrefix(info.Key, prefix)
 		_, known := k.known[id]
+		delete(gone, id)
 		switch {
 		case now.Sub(info.LastModified) > l.s.MaxAge+markerGrace:
-			old = append(old, info.Key)
-			return
+			if len(k.old) < maxOld {
+				k.old[id] = true
+			}
 		case frame.IsHex32(id) && !known:
 			k.unread = append(k.unread, id)
 		}
-		delete(gone, id)
 	})
 	if err != nil {
 		return err
@@ -134,12 +147,28 @@ func (l *Loop) sweepMarkers(ctx context.Context) error {
 	for id := range gone {
 		k.unlearn(id)
 	}
-	for _, key := range old {
-		if _, err := l.bucket.Delete(ctx, key); err != nil {
-			return bucketPath(err)
-		}
-	}
 	return nil
+}
+
+// sweep removes old markers whose flares were not listed since they were found:
+// a flare that could not be deleted is kept out as long as it is there. A marker
+// that can not be removed is left to the next hour, and stops nothing else.
+// crash here: the next process finds them again.
+func (l *Loop) sweep(ctx context.Context) {
+	k := &l.keeping
+	n := 0
+	for id := range k.old {
+		if n++; n > maxSweeps {
+			return
+		}
+		delete(k.old, id)
+		if _, err := l.bucket.Delete(ctx, l.s.doneKey(id)); err != nil {
+			k.unswept++
+			break // others have time; a call may last long
+		}
+		k.unlearn(id)
+	}
+	l.update(func(s *Snapshot) { s.count(Stuck, string(StepSweep), k.unswept-s.Stuck[string(StepSweep)]) })
 }
 
 // readMarkers learns numbers from markers of earlier processes. They serve a

@@ -17,8 +17,8 @@ import (
 
 func (s *Settings) doneKey(id string) string { return s.StatePrefix + "done/" + id }
 
-func (s *Settings) tryKey(id string, n int) string {
-	return s.StatePrefix + "try/" + id + "." + strconv.Itoa(n)
+func (s *Settings) tryKey(id string, d danger, n int) string {
+	return s.StatePrefix + "try/" + id + "." + string(d) + strconv.Itoa(n)
 }
 
 func (s *Settings) quarantineKey(reason, id string) string {
@@ -175,8 +175,10 @@ func (l *Loop) prune() {
 	}
 	for id, t := range l.tries {
 		if !t.listed {
-			for _, key := range t.keys {
-				l.debts[key] = true
+			for _, keys := range t.keys {
+				for _, key := range keys {
+					l.debts[key] = true
+				}
 			}
 			delete(l.tries, id)
 		}

@@ -17,17 +17,18 @@ type Loop struct {
 	bucket bucket.Bucket // with a bound on the time of every call
 
 	// Owned by Run.
-	keys    *Keys // as last asked for
-	proven  bool  // the rights were proven since the last refusal
-	passes  uint64
-	acks    [frame.NumSignals]uint64 // records acked by this process
-	memos   map[string]*memo         // by object key
-	tries   map[string]*tries        // by flare id
-	debts   map[string]bool          // try markers that are still to be removed
-	nevers  map[string]int           // objects that are never touched, at the last listing, by reason
-	pace    pacer
-	keeping keeper
-	round   round
+	keys       *Keys // as last asked for
+	proven     bool  // the rights were proven since the last refusal
+	passes     uint64
+	acks       [frame.NumSignals]uint64 // records acked by this process
+	memos      map[string]*memo         // by object key
+	tries      map[string]*tries        // by flare id
+	debts      map[string]bool          // try markers that are still to be removed
+	cleanUntil time.Time                // when tidying up after the end of Run's context ends
+	nevers     map[string]int           // objects that are never touched, at the last listing, by reason
+	pace       pacer
+	keeping    keeper
+	round      round
 
 	mu   sync.Mutex
 	snap Snapshot // guarded by mu
@@ -49,6 +50,7 @@ func New(s Settings) *Loop {
 // process.
 func (l *Loop) Run(ctx context.Context) {
 	failed := 0
+	l.cleanUntil = time.Time{}
 	for ctx.Err() == nil {
 		more, err := l.pass(ctx)
 		if ctx.Err() != nil {
@@ -79,6 +81,7 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	l.passes++
 	l.round = round{}
 	l.keys = l.s.Keys()
+	l.refresh(ctx)
 	if err := l.listTries(ctx); err != nil {
 		return false, err
 	}

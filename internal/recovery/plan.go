@@ -31,6 +31,7 @@ const (
 	StepCopy   Step = "copy"   // into quarantine
 	StepMarker Step = "marker" // done/<id>
 	StepDelete Step = "delete" // the flare itself
+	StepSweep  Step = "sweep"  // an old done/<id>; of no flare
 )
 
 // fate is what becomes of a flare. It is decided once per process and object.

@@ -19,15 +19,21 @@ func (l *Loop) prove(ctx context.Context) error {
 		return nil
 	}
 	// crash here: a probe stays in done/; it is swept like an old marker.
-	probe := l.s.StatePrefix + "done/probe-" + frame.RandomHex()
-	if err := l.writeRead(ctx, probe); err != nil {
+	done, try := l.s.StatePrefix+"done/probe-"+frame.RandomHex(), l.s.StatePrefix+"try/probe"
+	if err := l.writeRead(ctx, done); err != nil {
 		return err
-	}
-	if _, err := l.bucket.Delete(ctx, probe); err != nil {
-		return proofFailed("delete", probe, err)
 	}
 	if err := l.writeRead(ctx, l.s.StatePrefix+"quarantine/probe"); err != nil {
 		return err
+	}
+	if _, err := l.bucket.Put(ctx, try, frame.Bytes(probeText), bucket.PutOptions{}); err != nil {
+		return proofFailed("write", try, err)
+	}
+	// No flare has the last name: it shows the right, and deletes nothing.
+	for _, key := range []string{done, try, l.s.Prefix + "probe-" + frame.RandomHex() + ".age"} {
+		if _, err := l.bucket.Delete(ctx, key); err != nil {
+			return proofFailed("delete", key, err)
+		}
 	}
 	l.proven = true
 	return nil
@@ -49,5 +55,5 @@ func (l *Loop) writeRead(ctx context.Context, key string) error {
 
 func proofFailed(verb, key string, err error) error {
 	return &pathError{part: "bucket", slow: true, err: fmt.Errorf(
-		"recovery must be able to %s %s before it forwards anything; give its credential put, get and delete under state_prefix: %w", verb, key, err)}
+		"recovery must be able to %s %s before it forwards anything; give its credential put, get and delete under state_prefix, and get and delete under s3::prefix: %w", verb, key, err)}
 }

@@ -9,71 +9,95 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
-// tries are the try markers of one flare: one for every process that began to
-// open it and did not come to an end, and one of this process while it is at it.
+// danger is a work on a flare that may kill the process, by the memory it needs.
+// Each is counted by itself: a flare that opens well may still be deadly to split.
+type danger string
+
+// The dangers, as the names of their markers have them.
+const (
+	opening   danger = ""  // and decoding, if it is a drill
+	splitting danger = "s" // a record that was too large for the gateway
+)
+
+// tries are the try markers of one flare, by danger: one for every process that
+// did not come to an end with it, and one of this process while it is at it.
 type tries struct {
-	keys   []string
+	keys   map[danger][]string
 	listed bool // the flare is in the bucket
 }
 
+// deadly reports whether too many processes died of a flare.
+func (t *tries) deadly() bool {
+	return t != nil && (len(t.keys[opening]) >= maxTries || len(t.keys[splitting]) >= maxTries)
+}
+
 // listTries finds the try markers that dead processes left behind. First it
-// removes those that this process could not remove before: they would make a
-// living process look dead.
+// removes those that nobody needs: they would make a living process look dead.
 func (l *Loop) listTries(ctx context.Context) error {
 	for key := range l.debts {
-		l.removeTry(ctx, key)
+		if !l.removeTry(ctx, key) {
+			break // the others have time; each may take as long as a call may
+		}
 	}
 	l.tries = map[string]*tries{}
 	prefix := l.s.StatePrefix + "try/"
 	return l.each(ctx, prefix, func(info bucket.Info, _ time.Time) {
-		id, _, ok := strings.Cut(strings.TrimPrefix(info.Key, prefix), ".")
+		id, n, ok := strings.Cut(strings.TrimPrefix(info.Key, prefix), ".")
 		if !ok || !frame.IsHex32(id) || l.debts[info.Key] {
 			return
 		}
-		l.triesOf(id).keys = append(l.triesOf(id).keys, info.Key)
+		d := opening
+		if strings.HasPrefix(n, string(splitting)) {
+			d = splitting
+		}
+		t := l.triesOf(id)
+		t.keys[d] = append(t.keys[d], info.Key)
 	})
 }
 
 func (l *Loop) triesOf(id string) *tries {
 	t := l.tries[id]
 	if t == nil {
-		t = &tries{}
+		t = &tries{keys: map[danger][]string{}}
 		l.tries[id] = t
 	}
 	return t
 }
 
-// try writes down that this process opens a flare.
-func (l *Loop) try(ctx context.Context, id string) error {
+// try writes down that this process does something dangerous with a flare.
+func (l *Loop) try(ctx context.Context, id string, d danger) error {
 	t := l.triesOf(id)
-	key := l.s.tryKey(id, len(t.keys)+1)
-	t.keys = append(t.keys, key) // also after an error: the marker may be there
+	key := l.s.tryKey(id, d, len(t.keys[d])+1)
+	t.keys[d] = append(t.keys[d], key) // also after an error: the marker may be there
 	_, err := l.bucket.Put(ctx, key, frame.Bytes(nil), bucket.PutOptions{})
 	return err
 }
 
-// untry removes every try marker of a flare: opening it came to an end. It also
-// works when Run was told to stop, because a stopped process is not a dead one.
-func (l *Loop) untry(ctx context.Context, id string) {
-	t := l.tries[id]
-	if t == nil {
-		return
-	}
-	delete(l.tries, id)
-	for _, key := range t.keys {
+// untry removes every try marker of a danger: it came to an end. It also works
+// when Run was told to stop, because a stopped process is not a dead one.
+func (l *Loop) untry(ctx context.Context, id string, d danger) {
+	t := l.triesOf(id)
+	for _, key := range t.keys[d] {
 		l.removeTry(ctx, key)
 	}
+	delete(t.keys, d)
 }
 
-func (l *Loop) removeTry(ctx context.Context, key string) {
+// removeTry removes a try marker or remembers it as a debt. After the end of ctx
+// all calls together have cleanTimeout.
+func (l *Loop) removeTry(ctx context.Context, key string) (ok bool) {
 	if ctx.Err() != nil {
+		if l.cleanUntil.IsZero() {
+			l.cleanUntil = time.Now().Add(cleanTimeout)
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), cleanTimeout)
+		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), l.cleanUntil)
 		defer cancel()
 	}
 	if _, err := l.bucket.Delete(ctx, key); err != nil {
 		l.debts[key] = true
-		return
+		return false
 	}
 	delete(l.debts, key)
+	return true
 }

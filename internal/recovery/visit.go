@@ -38,46 +38,60 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return err
 	case done:
 		return l.decide(ctx, o, m, fate{done: true})
-	case l.tries[o.id] != nil && len(l.tries[o.id].keys) >= maxTries:
+	case l.tries[o.id].deadly():
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
 	}
-	fl, err := l.open(ctx, o)
+	fl, badDrill, err := l.open(ctx, o)
 	if err != nil {
 		return l.notOpened(ctx, o, m, err)
 	}
-	return l.take(ctx, o, m, fl)
+	return l.take(ctx, o, m, fl, badDrill)
 }
 
-// open fetches a flare and verifies it.
-func (l *Loop) open(ctx context.Context, o object) (*flare.Flare, error) {
+// open fetches a flare, verifies it, and decodes it if it is a drill: badDrill
+// says what is wrong with it then.
+func (l *Loop) open(ctx context.Context, o object) (fl *flare.Flare, badDrill, err error) {
 	// crash here: nothing has happened yet.
-	defer l.untry(ctx, o.id)
-	if err := l.try(ctx, o.id); err != nil {
-		return nil, bucketPath(err)
+	defer l.untry(ctx, o.id, opening)
+	if err := l.try(ctx, o.id, opening); err != nil {
+		return nil, nil, bucketPath(err)
 	}
 	// crash from here until untry: the marker stays and the next process counts
 	// it, so that a flare that kills every process that opens it is put away
 	// unopened after three of them.
 	data, _, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
 	if err != nil {
-		return nil, getFailed(err)
+		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
-	fl, err := l.keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
+	fl, err = l.keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	l.opened(fl.Identity)
-	return fl, nil
+	if fl.Manifest.Reason == flare.Drill {
+		badDrill = checkDrill(fl)
+	}
+	return fl, badDrill, nil
 }
 
 var errGone = errors.New("the object is not there any more")
 
 // unreadableError is a store that refuses one object. It is the object's fault
-// only if others can be read.
-type unreadableError struct{ err error }
+// only if others can be read, or if the store says so.
+type unreadableError struct {
+	err error
+	own bool // the object is archived
+}
 
 func (e *unreadableError) Error() string { return e.err.Error() }
+
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*bucket.Error](err); ok {
+		return e.Code
+	}
+	return ""
+}
 
 func getFailed(err error) error {
 	switch bucket.KindOf(err) {
@@ -86,7 +100,7 @@ func getFailed(err error) error {
 	case bucket.TooLarge:
 		return &flare.Error{Reason: "too_large", Err: err}
 	case bucket.Denied, bucket.Refused:
-		return &unreadableError{err}
+		return &unreadableError{err: err, own: codeOf(err) == "InvalidObjectState"}
 	default:
 		return bucketPath(err)
 	}
@@ -99,7 +113,11 @@ func (l *Loop) notOpened(ctx context.Context, o object, m *memo, err error) erro
 		return nil
 	}
 	if u, ok := errors.AsType[*unreadableError](err); ok {
-		l.round.unreadable = append(l.round.unreadable, unread{o, u.err})
+		if u.own {
+			l.wait(o, m, reasonUnreadable, lookAgain, u.err)
+		} else {
+			l.round.unreadable = append(l.round.unreadable, unread{o, u.err})
+		}
 		return nil
 	}
 	if bad, ok := errors.AsType[*flare.Error](err); ok {
@@ -113,15 +131,15 @@ func (l *Loop) notOpened(ctx context.Context, o object, m *memo, err error) erro
 }
 
 // take decides what becomes of a verified flare.
-func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare) error {
+func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare, badDrill error) error {
 	if m.work == nil {
 		m.work = newWork()
 	}
 	m.work.verified(l.keys, fl)
 	switch fl.Manifest.Reason {
 	case flare.Drill:
-		if err := checkDrill(fl); err != nil {
-			return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonBadDrill, signed: true, err: err})
+		if badDrill != nil {
+			return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonBadDrill, signed: true, err: badDrill})
 		}
 		return l.decide(ctx, o, m, fate{state: Drilled})
 	case flare.Rejected:

@@ -1,0 +1,120 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// watchedBody tells when a record is read to be decoded.
+type watchedBody struct {
+	frame.Body
+	read func()
+}
+
+func (b watchedBody) WriteTo(w io.Writer) (int64, error) {
+	b.read()
+	return b.Body.WriteTo(w)
+}
+
+// watchedOpener is an Opener whose flares tell when they are decoded.
+type watchedOpener struct {
+	Opener
+	read func()
+}
+
+func (o watchedOpener) Open(obj flare.Object, data []byte) (*flare.Flare, error) {
+	fl, err := o.Opener.Open(obj, data)
+	if err == nil {
+		for i := range fl.Frames {
+			fl.Frames[i].Stored = watchedBody{fl.Frames[i].Stored, o.read}
+		}
+	}
+	return fl, err
+}
+
+// A small drill that would need gigabytes when it is decoded is not decoded.
+func TestDrillBomb(t *testing.T) {
+	raw := bytes.Repeat([]byte{0x0a, 0x00}, maxDrill/2+1)
+	var stored bytes.Buffer
+	require.NoError(t, otlpcodec.Compress(&stored, raw))
+	inWorld(t, func(w *world) {
+		w.drill("acme/host-17", func(f *frame.Frame) {
+			f.RawSize, f.Stored = int64(len(raw)), frame.Bytes(stored.Bytes())
+		})
+		decoded := 0
+		w.keys.Opener = watchedOpener{w.keys.Opener, func() { decoded++ }}
+		w.run(time.Minute)
+		require.Equal(t, []string{"quarantined bad_drill"}, w.states())
+		require.Zero(t, decoded)
+	})
+}
+
+// Whatever decodes telemetry does it while a try marker says so.
+func TestDecodedUnderAMarker(t *testing.T) {
+	for _, name := range []string{"drill", "split"} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				decoded := 0
+				w.keys.Opener = watchedOpener{w.keys.Opener, func() {
+					decoded++
+					require.Len(t, w.under("lifeline/try/"), 1)
+				}}
+				if name == "drill" {
+					w.drill("acme/host-17", nil)
+				} else {
+					f := w.logs("acme/host-17", 2, "x")
+					w.flare("acme/host-17", f)
+					w.gateway.answer = tooLarge(f.RawSize)
+				}
+				w.run(time.Minute)
+				require.Equal(t, 1, decoded)
+				require.Empty(t, w.under("lifeline/try/"))
+				require.Empty(t, w.under("f/"))
+			})
+		})
+	}
+}
+
+func tooLarge(size int64) func(context.Context, *otlpsend.Request) otlpsend.Answer {
+	return func(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
+		if r.RawSize >= size {
+			return otlpsend.Answer{Verdict: otlpsend.TooLarge, Err: errDead}
+		}
+		return otlpsend.Answer{}
+	}
+}
+
+// A flare that opens well and kills every process that splits it is put away
+// after three of them.
+func TestPoisonToSplit(t *testing.T) {
+	inWorld(t, func(w *world) {
+		f := w.logs("acme/host-17", 2, "deadly")
+		id := w.flare("acme/host-17", f)
+		w.gateway.answer = tooLarge(f.RawSize)
+		for n := range maxTries {
+			x := &wire{w: w, when: after, left: 1, dies: true, match: func(_ int, op, key string) bool {
+				return op == "put" && strings.HasPrefix(key, "lifeline/try/"+id+".s")
+			}}
+			w.set.Bucket, w.set.Transport = x, x
+			w.run(time.Second)
+			require.True(t, x.dead)
+			require.Len(t, w.under("lifeline/try/"), n+1)
+		}
+		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.run(2 * time.Minute)
+		require.Equal(t, []string{"quarantined poison"}, w.states())
+		require.Empty(t, w.under("lifeline/try/"))
+		require.Empty(t, w.gateway.got)
+	})
+}
