@@ -95,6 +95,9 @@ func newCore(set exporter.Settings, cfg *Config) (*core, error) {
 	if err != nil {
 		return nil, err
 	}
+	// What is logged are states of the world: where in the code they were noticed
+	// tells an operator nothing.
+	set.Logger = set.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
 	c := &core{cfg: cfg, id: set.ID, version: set.BuildInfo.Version, set: set.TelemetrySettings, metrics: metrics}
 	for _, key := range cfg.MetadataKeys {
 		c.metaKeys = append(c.metaKeys, strings.ToLower(key))
@@ -173,7 +176,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	}
 	clientCert := &clientCert{cfg: clientCfg.TLS.Config}
 	c.metrics.observe(func() reading { return c.reading(r, transport, clientCert) })
-	c.set.Logger.Info("The ring is ready. It is outside the Go heap: add its capacity to what GOMEMLIMIT and memory_limiter see.",
+	c.set.Logger.Info("The ring is ready. It grows to its capacity in an outage: leave it that room under the memory limit.",
 		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
 	warnOfLimit(c.set.Logger, cgroupLimit, c.cfg.Ring.Capacity)
 	return r, nil

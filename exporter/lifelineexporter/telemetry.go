@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadata"
 	"github.com/otel-lifeline/lifeline/internal/delivery"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -116,11 +117,15 @@ func (t *telemetry) observeItems(o metric.Observer, s frame.Signal, items delive
 	o.ObserveInt64(t.builder.LifelineRejectedItems, items.Rejected, set)
 	o.ObserveInt64(t.builder.LifelineHeldItems, items.Held, set)
 	o.ObserveInt64(t.builder.LifelineLateAcks, items.LateAcks, set)
-	for reason, n := range items.Flared {
-		o.ObserveInt64(t.builder.LifelineFlaredItems, n, metric.WithAttributes(t.id, signal, attribute.String("reason", string(reason))))
+	// Zeros are shown as well: an alert on an increase misses the first step of a
+	// series that was not there before.
+	for _, reason := range []flare.Reason{flare.Expired, flare.RingFull, flare.Shutdown, flare.Manual} {
+		o.ObserveInt64(t.builder.LifelineFlaredItems, items.Flared[reason], metric.WithAttributes(t.id, signal, attribute.String("reason", string(reason))))
 	}
-	for reason, n := range items.Lost {
-		o.ObserveInt64(t.builder.LifelineLostItems, n, metric.WithAttributes(t.id, signal, attribute.String("reason", string(reason))))
+	for _, reason := range []delivery.LossReason{
+		delivery.LostRingFull, delivery.LostShutdown, delivery.LostBudget, delivery.LostFlareUnknown, delivery.LostCorrupt,
+	} {
+		o.ObserveInt64(t.builder.LifelineLostItems, items.Lost[reason], metric.WithAttributes(t.id, signal, attribute.String("reason", string(reason))))
 	}
 }
 

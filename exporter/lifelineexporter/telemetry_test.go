@@ -69,8 +69,12 @@ func TestAReadingAsMetrics(t *testing.T) {
 	metadatatest.AssertEqualLifelineHeldItems(t, tel, points(point(4, "signal", "logs")), same)
 	metadatatest.AssertEqualLifelineLateAcks(t, tel, points(point(5, "signal", "logs")), same)
 	metadatatest.AssertEqualLifelineFlaredItems(t, tel, points(
-		point(6, "signal", "logs", "reason", "expired"), point(7, "signal", "logs", "reason", "shutdown")), same)
-	metadatatest.AssertEqualLifelineLostItems(t, tel, points(point(8, "signal", "logs", "reason", "budget")), same)
+		point(6, "signal", "logs", "reason", "expired"), point(7, "signal", "logs", "reason", "shutdown"),
+		point(0, "signal", "logs", "reason", "ring_full"), point(0, "signal", "logs", "reason", "manual")), same)
+	metadatatest.AssertEqualLifelineLostItems(t, tel, points(
+		point(8, "signal", "logs", "reason", "budget"), point(0, "signal", "logs", "reason", "ring_full"),
+		point(0, "signal", "logs", "reason", "shutdown"), point(0, "signal", "logs", "reason", "flare_unknown"),
+		point(0, "signal", "logs", "reason", "corrupt")), same)
 	metadatatest.AssertEqualLifelineFlares(t, tel, points(point(9, "reason", "drill", "outcome", "stored")), same)
 	metadatatest.AssertEqualExporterQueueSize(t, tel, points(point(4096)), same)
 	metadatatest.AssertEqualExporterQueueCapacity(t, tel, points(point(8192)), same)

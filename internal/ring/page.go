@@ -85,6 +85,25 @@ func (e *extent) WriteTo(w io.Writer) (int64, error) {
 	return done, nil
 }
 
+// ReadAt implements io.ReaderAt, so that a sender needs no copy of its own. The
+// caller holds a reference.
+func (e *extent) ReadAt(b []byte, off int64) (int, error) {
+	if off < 0 {
+		return 0, errors.New("ring: internal error: read at a negative offset")
+	}
+	var done int
+	for done < len(b) && off < e.size {
+		p := e.pages[off/PageSize]
+		n := copy(b[done:], p[off%PageSize:min(PageSize, e.size-off/PageSize*PageSize)])
+		done += n
+		off += int64(n)
+	}
+	if done < len(b) {
+		return done, io.EOF
+	}
+	return done, nil
+}
+
 var errNoPage = errors.New("ring: internal error: more bytes than the bound that was set aside for them")
 
 // append copies b behind the bytes of e. The pages must be there.
