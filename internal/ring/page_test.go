@@ -2,6 +2,7 @@ package ring
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"testing"
 	"testing/iotest"
@@ -31,7 +32,7 @@ func TestAnExtentReadsAtEveryOffset(t *testing.T) {
 				rest := want[min(off, size):]
 				require.Equal(t, min(n, int64(len(rest))), int64(read))
 				require.Equal(t, string(rest[:read]), string(got[:read]))
-				require.Equal(t, int64(read) < n, err == io.EOF)
+				require.Equal(t, int64(read) < n, errors.Is(err, io.EOF))
 			}
 		}
 		_, err = e.ReadAt(make([]byte, 1), -1)
