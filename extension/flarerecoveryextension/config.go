@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/config/confighttp"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
@@ -86,7 +87,8 @@ func (c *Config) Validate() error {
 		"state_prefix: %q and s3::prefix %q lie in each other: a stolen agent key must not reach recovery's notes; use two folders side by side", c.StatePrefix, c.S3.Prefix)
 	refuse(c.IdentitiesFile == "", "identities_file: missing; make one with `lifeline keygen recovery`")
 	refuse(c.AllowedSignersFile == "", "allowed_signers_file: missing; put there the lines `lifeline keygen agent` prints")
-	refuse(strings.ContainsAny(c.Audience, "\r\n\x00") || len(c.Audience) > 256, "audience: must be one line of at most 256 characters")
+	refuse(c.Audience != "" && (!frame.ValidAgent(c.Audience) || strings.TrimSpace(c.Audience) != c.Audience),
+		"audience: %q must be 1 to %d printable ASCII characters without quote, backslash or outer spaces", c.Audience, frame.MaxAgent)
 	refuse(c.PollInterval < time.Second, "poll_interval: %s is too short; use 1s or more", c.PollInterval)
 	refuse(c.MaxAge < time.Minute, "max_age: %s is too short; it is how long an agent may need to upload a flare: use 336h", c.MaxAge)
 	refuse(c.Quarantine.MaxBytes <= 0, "quarantine::max_bytes: must be more than 0, such as 10GiB")

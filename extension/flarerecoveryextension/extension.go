@@ -22,9 +22,10 @@ import (
 // stopTimeout bounds the wait for the loop when the caller's context does not.
 const stopTimeout = 15 * time.Second
 
-// store is the bucket and what has to be closed of it.
+// store is the bucket, with credentials that need care and connections to close.
 type store interface {
 	bucket.Bucket
+	Refresh(ctx context.Context) error
 	Close()
 }
 
@@ -102,7 +103,13 @@ func (e *recoveryExtension) settings(t otlpsend.Transport, host component.Host) 
 	ring := newKeyring(e.cfg)
 	r := newReporter(e.set.Logger, host)
 	return recovery.Settings{
-		Bucket: e.bucket, Prefix: e.cfg.S3.Prefix, StatePrefix: e.cfg.StatePrefix,
+		Bucket: e.bucket,
+		Refresh: func(ctx context.Context) {
+			if err := e.bucket.Refresh(ctx); !errors.Is(err, context.Canceled) {
+				r.store(err)
+			}
+		},
+		Prefix: e.cfg.S3.Prefix, StatePrefix: e.cfg.StatePrefix,
 		Keys: func() *recovery.Keys {
 			keys := ring.current()
 			r.keys(ring.problem())

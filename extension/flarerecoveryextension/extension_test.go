@@ -3,6 +3,7 @@ package flarerecoveryextension
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -50,10 +51,29 @@ func (h *statusHost) Report(e *componentstatus.Event) {
 	h.seen <- e.Status()
 }
 
-// fakeStore is a bucket in memory that can be closed.
+// fakeStore is a bucket in memory that can be closed. With session set it takes
+// no call before Refresh returned nil, which it does when session returns nil.
 type fakeStore struct {
 	*bucket.Fake
-	closed bool
+	closed  bool
+	session func() error
+	ready   bool
+}
+
+func (s *fakeStore) Refresh(context.Context) error {
+	if s.session == nil {
+		return nil
+	}
+	err := s.session()
+	s.ready = err == nil
+	return err
+}
+
+func (s *fakeStore) List(ctx context.Context, prefix, after string) (bucket.Page, error) {
+	if s.session != nil && !s.ready {
+		return bucket.Page{}, &bucket.Error{Op: "list", Key: prefix, Kind: bucket.Unreachable, Err: errors.New("no credentials yet")}
+	}
+	return s.Fake.List(ctx, prefix, after)
 }
 
 func (s *fakeStore) Close() { s.closed = true }
@@ -101,7 +121,7 @@ func newRig(t *testing.T) *rig {
 	cfg.S3 = s3bucket.Config{Bucket: "acme-flares", Prefix: "f/"}
 	cfg.Audience, cfg.Forward.HTTP.Endpoint, cfg.Forward.TenantHeader = "acme-prod", r.gateway.URL, "X-Scope-OrgID"
 	r.store.Seen = func(c bucket.Call) {
-		if c.Op == "delete" && strings.HasPrefix(c.Key, "f/") {
+		if c.Op == "delete" && strings.HasPrefix(c.Key, "f/") && !strings.Contains(c.Key, "probe") {
 			r.gone <- c.Key
 		}
 	}
@@ -208,6 +228,29 @@ func TestKeyFilesComeLater(t *testing.T) {
 	r.writeKeys()
 	require.Equal(t, key, receive(t, r.gone))
 	require.NoError(t, r.ext.Shutdown(t.Context()))
+	require.Equal(t, componentstatus.StatusOK, host.events[len(host.events)-1].Status())
+}
+
+// Credentials that some service hands out are fetched before a pass; while they
+// can not be, the status says why.
+func TestCredentialsComeLater(t *testing.T) {
+	r := newRig(t)
+	r.writeKeys()
+	_, key := r.flare(t)
+	calls := 0
+	r.store.session = func() error {
+		if calls++; calls == 1 {
+			return errors.New("imds: no answer")
+		}
+		return nil
+	}
+	host := newHost()
+	require.NoError(t, r.ext.Start(t.Context(), host))
+	require.NoError(t, r.ext.Ready())
+	require.Equal(t, key, receive(t, r.gone))
+	require.NoError(t, r.ext.Shutdown(t.Context()))
+	require.GreaterOrEqual(t, calls, 2)
+	require.ErrorContains(t, host.events[0].Err(), "imds: no answer")
 	require.Equal(t, componentstatus.StatusOK, host.events[len(host.events)-1].Status())
 }
 

@@ -13,10 +13,11 @@ import (
 // reporter turns changes of state into one log line each and the component's
 // status. Only the loop calls it.
 type reporter struct {
-	log     *zap.Logger
-	host    component.Host
-	keysErr error
-	pathErr error
+	log      *zap.Logger
+	host     component.Host
+	keysErr  error
+	storeErr error
+	pathErr  error
 }
 
 func newReporter(log *zap.Logger, host component.Host) *reporter {
@@ -37,6 +38,20 @@ func (r *reporter) keys(err error) {
 	r.status()
 }
 
+// store is told what is wrong with the credentials of the bucket now.
+func (r *reporter) store(err error) {
+	if text(err) == text(r.storeErr) {
+		return
+	}
+	r.storeErr = err
+	if err != nil {
+		r.log.Error("recovery can not renew what it needs for the bucket; what it has stays in use", zap.Error(err))
+	} else {
+		r.log.Info("what recovery needs for the bucket is in order")
+	}
+	r.status()
+}
+
 // path is told when the bucket or the gateway stops or starts taking part.
 func (r *reporter) path(err error) {
 	r.pathErr = err
@@ -50,7 +65,7 @@ func (r *reporter) path(err error) {
 
 func (r *reporter) status() {
 	event := componentstatus.NewEvent(componentstatus.StatusOK)
-	if err := errors.Join(r.keysErr, r.pathErr); err != nil {
+	if err := errors.Join(r.keysErr, r.storeErr, r.pathErr); err != nil {
 		event = componentstatus.NewRecoverableErrorEvent(err)
 	}
 	componentstatus.ReportStatus(r.host, event)
