@@ -1,14 +1,16 @@
 package otlpcodec
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
-// maxDepth is how deep messages may nest: the limit that protobuf has in most
-// languages, so that no reader of Kafka meets a request it cannot decode.
-const maxDepth = 100
+// maxDepth is how deep messages may nest. A map inside a map takes three
+// messages, so real data stays far below; pdata, which has no limit of its own
+// and would overflow the stack, needs less than a megabyte of it at this depth.
+const maxDepth = 1000
 
 // The wire types of protobuf. Groups (3 and 4) are refused: OTLP never had any.
 const (
@@ -19,7 +21,7 @@ const (
 )
 
 var (
-	errCut       = fmt.Errorf("%w: cut off, or a length that is too large", ErrMalformed)
+	errCut       = fmt.Errorf("%w: cut off, or a length that points beyond the end", ErrMalformed)
 	errVarint    = fmt.Errorf("%w: a varint of more than 64 bits", ErrMalformed)
 	errTag       = fmt.Errorf("%w: an impossible field number", ErrMalformed)
 	errWire      = fmt.Errorf("%w: a field of the wrong wire type", ErrMalformed)
@@ -33,7 +35,8 @@ var (
 // its number of items: spans, data points, log records or samples. It checks
 // every length, wire type and id down to the last attribute, allocates nothing
 // unless it fails, and never panics. Fields it does not know are skipped. Every
-// error has ErrMalformed or ErrDeprecated in its chain.
+// error has ErrMalformed or ErrDeprecated in its chain; ErrDeprecated means that
+// all of the request was checked and nothing else is wrong with it.
 func Count(s frame.Signal, raw []byte) (items int64, err error) {
 	if int(s) >= len(requests) {
 		return 0, fmt.Errorf("count: unknown signal %s", s)
@@ -45,12 +48,14 @@ func Count(s frame.Signal, raw []byte) (items int64, err error) {
 	return items, nil
 }
 
-// walk checks one message and counts the items in it.
+// walk checks one message and counts the items in it. ErrDeprecated is held back
+// until the end: who gets it hands the bytes to pdata, so all must be checked.
 func (m *message) walk(b []byte, depth int) (items int64, err error) {
 	if depth == 0 {
 		return 0, errDepth
 	}
 	seen := false
+	var deprecated error
 	for i := 0; i < len(b); {
 		w, end, err := nextField(b, i)
 		if err != nil {
@@ -60,8 +65,8 @@ func (m *message) walk(b []byte, depth int) (items int64, err error) {
 		f := field{}
 		if w.num < uint64(len(m.fields)) {
 			f = m.fields[w.num]
-		} else if m.moved && w.num == movedField {
-			return 0, ErrDeprecated
+		} else if m.moved != nil && w.num == movedField {
+			f, deprecated = field{kind: nested, msg: m.moved}, ErrDeprecated
 		}
 		body := b[w.body:end]
 		if f.kind != nested {
@@ -75,7 +80,10 @@ func (m *message) walk(b []byte, depth int) (items int64, err error) {
 		}
 		n, err := f.msg.walk(body, depth-1)
 		if err != nil {
-			return 0, err
+			if !errors.Is(err, ErrDeprecated) {
+				return 0, err
+			}
+			deprecated = err
 		}
 		switch f.role {
 		case item:
@@ -88,7 +96,7 @@ func (m *message) walk(b []byte, depth int) (items int64, err error) {
 		}
 		items += n
 	}
-	return items, nil
+	return items, deprecated
 }
 
 // check holds one value that is not a message against its kind.

@@ -1,6 +1,7 @@
 package otlpcodec_test
 
 import (
+	"errors"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -90,6 +91,9 @@ func TestCountRefuses(t *testing.T) {
 		want   string
 	}{
 		"cut off":              {frame.Traces, good[:len(good)-1], "cut off"},
+		"old and cut off":      {frame.Traces, append(old(), 0x0a, 5), "cut off"},
+		"damaged old scope":    {frame.Logs, msg(1, moved(msg(2, []byte{0x0a, 5}))), "cut off"},
+		"old scope is a text":  {frame.Traces, msg(1, moved([]byte("scope"))), "not a valid"},
 		"text":                 {frame.Traces, []byte("hello, world"), "wrong wire type"},
 		"html":                 {frame.Logs, []byte("<html><body>login</body></html>"), "wrong wire type"},
 		"field 0":              {frame.Traces, []byte{0x02, 0x00}, "field number"},
@@ -109,7 +113,7 @@ func TestCountRefuses(t *testing.T) {
 		"bounds of 7 bytes":    {frame.Metrics, metric(msg(9, msg(1, msg(7, make([]byte, 7))))), "packed"},
 		"counts end early":     {frame.Metrics, metric(msg(10, msg(1, msg(8, msg(2, []byte{0x80}))))), "packed"},
 		"gauge and sum":        {frame.Metrics, metric(msg(5), msg(7)), "two types"},
-		"too deep":             {frame.Traces, nestedValues(50), "deeper than 100"},
+		"too deep":             {frame.Traces, nestedValues(500), "deeper than 1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := otlpcodec.Count(c.signal, c.raw)
@@ -127,7 +131,7 @@ func TestCountAcceptsWhatDecodersAccept(t *testing.T) {
 		signal frame.Signal
 		raw    []byte
 	}{
-		"nested 40 deep":    {frame.Traces, nestedValues(40)},
+		"nested 490 deep":   {frame.Traces, nestedValues(490)},
 		"empty span id":     {frame.Traces, span(msg(2), msg(1))},
 		"unpacked bounds":   {frame.Metrics, metric(msg(9, msg(1, []byte{0x39, 1, 2, 3, 4, 5, 6, 7, 8})))},
 		"unpacked counts":   {frame.Metrics, metric(msg(10, msg(1, msg(8, []byte{0x10, 7}))))},
@@ -148,10 +152,11 @@ func TestCountAcceptsWhatDecodersAccept(t *testing.T) {
 // old is a request as senders before OTLP 0.15 wrote it: its one scope stands in
 // field 1000 of the resource, and holds one empty record.
 func old() []byte {
-	scope := msg(2)
-	moved := append([]byte{0xc2, 0x3e}, msg(0, scope)[1:]...) // the tag of field 1000 takes two bytes
-	return msg(1, moved)
+	return msg(1, moved(msg(2)))
 }
+
+// moved encodes field 1000, whose tag takes two bytes.
+func moved(scope []byte) []byte { return append([]byte{0xc2, 0x3e}, msg(0, scope)[1:]...) }
 
 func TestDeprecatedFieldIsModernized(t *testing.T) {
 	for _, s := range signals[:3] {
@@ -203,13 +208,19 @@ func FuzzCount(f *testing.F) {
 		f.Add(uint8(s), sample(f, s, 2))
 		f.Add(uint8(s), scattered(f, s))
 	}
-	f.Add(uint8(frame.Traces), nestedValues(50))
+	f.Add(uint8(frame.Traces), nestedValues(500))
 	f.Add(uint8(frame.Traces), old())
 	f.Add(uint8(frame.Metrics), metric(msg(5), msg(7)))
 	f.Fuzz(func(t *testing.T, signal uint8, raw []byte) {
 		s := frame.Signal(signal % frame.NumSignals)
 		items, err := otlpcodec.Count(s, raw)
 		if err != nil {
+			if errors.Is(err, otlpcodec.ErrDeprecated) {
+				modern, err := otlpcodec.Modernize(s, raw)
+				require.NoError(t, err, "Count accepts what pdata does not decode")
+				_, err = otlpcodec.Count(s, modern)
+				require.NoError(t, err)
+			}
 			return
 		}
 		want, _, err := decode(s, raw)

@@ -4,7 +4,8 @@
 //
 // The walk follows the messages of OTLP 1.10 down to the last attribute: what
 // Count accepts, pdata decodes. It does not check that strings are UTF-8, and
-// it knows nothing about the meaning of a value.
+// it knows nothing about the meaning of a value. No byte of a stranger reaches
+// pdata before the walk, because pdata recurses as deep as the data says.
 //
 // Its functions are pure and may be called concurrently.
 package otlpcodec
@@ -23,7 +24,8 @@ type Piece struct {
 var ErrOneItem = errors.New("the request holds a single item and cannot be split")
 
 // ErrMalformed is in the chain of every error about bytes that are not an OTLP
-// export request of the signal they were said to be.
+// export request of the signal they were said to be, or that nest deeper than
+// this package reads. The same bytes will never be accepted.
 var ErrMalformed = errors.New("not a valid OTLP request")
 
 // ErrDeprecated is returned by Count and Split for a request that holds its

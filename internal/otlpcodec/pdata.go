@@ -1,6 +1,8 @@
 package otlpcodec
 
 import (
+	"encoding/json"
+	"errors"
 	"fmt"
 
 	"go.opentelemetry.io/collector/pdata/plog"
@@ -15,8 +17,8 @@ import (
 )
 
 // EncodeTraces encodes td, which it does not change, into export requests of at
-// most maxSize bytes each (0: no limit), in the order of the spans. Only a
-// request of a single span may be larger. No spans give no pieces.
+// most maxSize bytes each (0: no limit), in the order of the spans. Larger are
+// only a single span and what SplitTo leaves whole. No spans give no pieces.
 func EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
 	return encode(frame.Traces, int64(td.SpanCount()), maxSize, func() ([]byte, error) {
 		return (&ptrace.ProtoMarshaler{}).MarshalTraces(td)
@@ -45,27 +47,32 @@ func encode(s frame.Signal, items, maxSize int64, marshal func() ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", s, err)
 	}
-	return SplitTo(s, Piece{Raw: raw, Items: items}, maxSize)
+	whole := Piece{Raw: raw, Items: items}
+	pieces, err := SplitTo(s, whole, maxSize)
+	if err != nil { // too deep for the walk: still no reason to refuse it here
+		return []Piece{whole}, nil
+	}
+	return pieces, nil
 }
 
 // DecodeTraces decodes an export request.
 func DecodeTraces(raw []byte) (ptrace.Traces, error) {
 	r := ptraceotlp.NewExportRequest()
-	err := malformed(r.UnmarshalProto(raw))
+	err := unmarshal(frame.Traces, r, raw)
 	return r.Traces(), err
 }
 
 // DecodeMetrics decodes an export request.
 func DecodeMetrics(raw []byte) (pmetric.Metrics, error) {
 	r := pmetricotlp.NewExportRequest()
-	err := malformed(r.UnmarshalProto(raw))
+	err := unmarshal(frame.Metrics, r, raw)
 	return r.Metrics(), err
 }
 
 // DecodeLogs decodes an export request.
 func DecodeLogs(raw []byte) (plog.Logs, error) {
 	r := plogotlp.NewExportRequest()
-	err := malformed(r.UnmarshalProto(raw))
+	err := unmarshal(frame.Logs, r, raw)
 	return r.Logs(), err
 }
 
@@ -97,11 +104,36 @@ func FromJSON(s frame.Signal, data []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := checkJSON(data); err != nil {
+		return nil, malformed(err)
+	}
 	if err := malformed(r.UnmarshalJSON(data)); err != nil {
 		return nil, err
 	}
 	return r.MarshalProto()
 }
+
+var errNoName = errors.New("a field without a name")
+
+// checkJSON makes up for what pdata's reader of JSON does not look at: nesting,
+// which the standard library limits to 10,000, and what follows the value. An
+// empty name ends an object for it, so all that stands behind would be lost.
+func checkJSON(data []byte) error {
+	var top map[string]passed
+	if err := json.Unmarshal(data, &top); err != nil {
+		return err
+	}
+	if _, ok := top[""]; ok {
+		return errNoName
+	}
+	return nil
+}
+
+// passed is a JSON value that was read over, not kept.
+type passed struct{}
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (passed) UnmarshalJSON([]byte) error { return nil }
 
 // Modernize re-encodes a request that Count refused with ErrDeprecated. Fields
 // that this version of OTLP does not know are lost on the way.
@@ -110,10 +142,19 @@ func Modernize(s frame.Signal, raw []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := malformed(r.UnmarshalProto(raw)); err != nil {
+	if err := unmarshal(s, r, raw); err != nil {
 		return nil, err
 	}
 	return r.MarshalProto()
+}
+
+// unmarshal decodes what Count has checked. pdata has no limit of depth: one
+// request of nothing but nested values would end the process.
+func unmarshal(s frame.Signal, r exportRequest, raw []byte) error {
+	if _, err := Count(s, raw); err != nil && !errors.Is(err, ErrDeprecated) {
+		return err
+	}
+	return malformed(r.UnmarshalProto(raw))
 }
 
 func malformed(err error) error {

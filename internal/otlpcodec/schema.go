@@ -38,9 +38,9 @@ type field struct {
 // message describes one message by its field numbers.
 type message struct {
 	fields [17]field
-	// moved: field 1000 once held the scopes, so the message must not be
-	// counted without being modernized.
-	moved bool
+	// moved is what field 1000 once held: the scopes. A message that uses it
+	// must not be counted without being modernized.
+	moved *message
 }
 
 // movedField is the number of the fields that message.moved speaks of.
@@ -83,7 +83,9 @@ func (c commonMessages) request(record *message, moved bool) *message {
 	}
 	resources := with(fields(nested, nested, text), c.resource, scopes)
 	resources.fields[2].role = path
-	resources.moved = moved
+	if moved {
+		resources.moved = scopes
+	}
 	return nest(path, resources)
 }
 

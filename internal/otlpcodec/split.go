@@ -28,23 +28,50 @@ func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
 // SplitTo splits until no piece is larger than maxSize bytes or holds more than
 // one item, in the order of the items. A request that fits is returned as it
 // is; a maxSize of 0 or less fits everything.
+//
+// Every cut repeats a resource and a scope. A piece stays whole, hence too large,
+// if that would be most of its halves, or if all pieces together would be more
+// than four times as large as p: else 2 MB could become 5 GB. Only a resource of
+// about maxSize comes to that.
 func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
-	return appendSplit(nil, s, p, maxSize)
-}
-
-func appendSplit(dst []Piece, s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
-	if maxSize <= 0 || int64(len(p.Raw)) <= maxSize || p.Items < 2 || s == frame.Profiles {
-		return append(dst, p), nil
-	}
-	left, right, err := Split(s, p.Raw)
-	if err != nil {
-		return nil, fmt.Errorf("split %d bytes: %w", len(p.Raw), err)
-	}
-	if dst, err = appendSplit(dst, s, left, maxSize); err != nil {
+	d := divider{signal: s, maxSize: maxSize, spare: 3 * len(p.Raw)}
+	if err := d.divide(p); err != nil {
 		return nil, err
 	}
-	return appendSplit(dst, s, right, maxSize)
+	return d.pieces, nil
 }
+
+// divider splits one request.
+type divider struct {
+	signal  frame.Signal
+	maxSize int64
+	spare   int // bytes that may still be repeated
+	pieces  []Piece
+}
+
+func (d *divider) divide(p Piece) error {
+	if d.fits(p) || p.Items < 2 || d.signal == frame.Profiles {
+		d.pieces = append(d.pieces, p)
+		return nil
+	}
+	left, right, err := Split(d.signal, p.Raw)
+	if err != nil {
+		return fmt.Errorf("split %d bytes: %w", len(p.Raw), err)
+	}
+	repeated := len(left.Raw) + len(right.Raw) - len(p.Raw)
+	fair := repeated <= len(p.Raw)/2 || d.fits(left) && d.fits(right)
+	if !fair || repeated > d.spare {
+		d.pieces = append(d.pieces, p)
+		return nil
+	}
+	d.spare -= repeated
+	if err := d.divide(left); err != nil {
+		return err
+	}
+	return d.divide(right)
+}
+
+func (d *divider) fits(p Piece) bool { return d.maxSize <= 0 || int64(len(p.Raw)) <= d.maxSize }
 
 // cut puts the first at items of a message that was walked before into left and
 // the others into right. Both get at least one: 0 < at < the items of b.

@@ -2,6 +2,7 @@ package otlpcodec_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -130,6 +131,93 @@ func TestEncodeFitsPieces(t *testing.T) {
 	none, err := otlpcodec.EncodeLogs(ld, maxSize)
 	require.NoError(t, err)
 	require.Empty(t, none, "a resource without records is nothing to send")
+}
+
+// heavy is a request of n empty log records below a resource of size bytes.
+func heavy(size, n int) plog.Logs {
+	ld := plog.NewLogs()
+	rl := ld.ResourceLogs().AppendEmpty()
+	rl.Resource().Attributes().PutStr("env", strings.Repeat("x", size))
+	records := rl.ScopeLogs().AppendEmpty().LogRecords()
+	records.EnsureCapacity(n)
+	for range n {
+		records.AppendEmpty()
+	}
+	return ld
+}
+
+func totals(pieces []otlpcodec.Piece) (size, items int) {
+	for _, p := range pieces {
+		size += len(p.Raw)
+		items += int(p.Items)
+	}
+	return size, items
+}
+
+// A resource that fills a piece nearly by itself, and records of a few bytes.
+func TestSplitDoesNotMultiply(t *testing.T) {
+	const limit = 32 << 10
+	for _, c := range []struct {
+		resource, records int
+		fits              bool
+	}{
+		{limit / 3, 256 << 10, true},
+		{limit / 2, 256 << 10, true},
+		{limit * 6 / 10, limit / 4, true}, // the last cut pays if both halves fit
+		{limit * 9 / 10, 256 << 10, false},
+		{limit - 1<<10, 256 << 10, false},
+		{2 * limit, 256 << 10, false},
+	} {
+		ld := heavy(c.resource, c.records)
+		raw, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)
+		require.NoError(t, err)
+		require.Greater(t, len(raw), limit)
+		split, err := otlpcodec.SplitTo(frame.Logs, otlpcodec.Piece{Raw: raw, Items: int64(c.records)}, limit)
+		require.NoError(t, err)
+		encoded, err := otlpcodec.EncodeLogs(ld, limit)
+		require.NoError(t, err)
+		require.Equal(t, split, encoded)
+
+		size, items := totals(split)
+		require.Equal(t, c.records, items)
+		require.LessOrEqual(t, size, 4*len(raw))
+		for _, p := range split {
+			if c.fits {
+				require.LessOrEqual(t, len(p.Raw), limit)
+			}
+			require.LessOrEqual(t, len(p.Raw), max(limit, 2*c.resource+1<<10), "nothing stays whole that could be cut")
+		}
+	}
+}
+
+// One record that does not fit, and a great many that do: every cut on the way
+// to it repeats the resource.
+func TestSplitDoesNotMultiplyAroundOneRecord(t *testing.T) {
+	const limit, n = 256 << 10, 64 << 10
+	ld := heavy(limit, n)
+	ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(n - 1).Body().SetStr(strings.Repeat("y", 2*limit))
+	raw, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)
+	require.NoError(t, err)
+	pieces, err := otlpcodec.SplitTo(frame.Logs, otlpcodec.Piece{Raw: raw, Items: n}, limit)
+	require.NoError(t, err)
+	size, items := totals(pieces)
+	require.Equal(t, n, items)
+	require.Greater(t, len(pieces), 8, "it was not cut often enough to prove anything")
+	require.LessOrEqual(t, size, 4*len(raw))
+}
+
+func TestEncodeTakesWhatItCannotCut(t *testing.T) {
+	ld := heavy(0, 10)
+	value := ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body()
+	for range 1000 {
+		value = value.SetEmptySlice().AppendEmpty()
+	}
+	pieces, err := otlpcodec.EncodeLogs(ld, 100)
+	require.NoError(t, err)
+	require.Len(t, pieces, 1)
+	require.EqualValues(t, 10, pieces[0].Items)
+	_, err = otlpcodec.SplitTo(frame.Logs, pieces[0], 100)
+	require.ErrorIs(t, err, otlpcodec.ErrMalformed)
 }
 
 func TestEncodeLeavesInputAlone(t *testing.T) {
