@@ -22,7 +22,7 @@ func BenchmarkSeal(b *testing.B) {
 			}
 			for i := range frames {
 				frames[i] = testFrames()[0]
-				frames[i].RawSize, frames[i].Stored = 256<<10, frame.Bytes(stored)
+				frames[i].BatchID, frames[i].RawSize, frames[i].Stored = frame.NewBatchID(), 256<<10, frame.Bytes(stored)
 			}
 			b.SetBytes(int64(len(frames) * len(stored)))
 			b.ReportAllocs()

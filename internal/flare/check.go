@@ -46,6 +46,7 @@ func (m *Manifest) check() error {
 
 func (m *Manifest) checkRecords() error {
 	totals := map[string]Total{}
+	ids := map[batch]bool{}
 	left := int64(MaxObject)
 	for i := range m.Records {
 		r := &m.Records[i]
@@ -56,6 +57,11 @@ func (m *Manifest) checkRecords() error {
 		if left -= r.Size; left < 0 {
 			return fmt.Errorf("records hold more than %d bytes", MaxObject)
 		}
+		id := batch{signal, r.BatchID}
+		if ids[id] {
+			return fmt.Errorf("record %d: batch_id %s stands twice among the %s", i+1, id.id, signal)
+		}
+		ids[id] = true
 		t := totals[signal]
 		totals[signal] = Total{t.Frames + 1, t.Items + r.Items, t.RawBytes + r.RawSize}
 	}
@@ -65,6 +71,25 @@ func (m *Manifest) checkRecords() error {
 	for signal, t := range totals {
 		if m.Totals[signal] != t {
 			return fmt.Errorf("totals of %s do not match the records", signal)
+		}
+	}
+	return checkHalves(ids)
+}
+
+// batch is what one ack answers for.
+type batch struct {
+	signal string
+	id     frame.BatchID
+}
+
+// checkHalves refuses a batch beside a part of it: whoever splits the batch
+// would take the ack of the one for the other's.
+func checkHalves(ids map[batch]bool) error {
+	for b := range ids {
+		for n := len(b.id) - len(".0"); n >= len(b.id.Root()); n -= len(".0") {
+			if ids[batch{b.signal, b.id[:n]}] {
+				return fmt.Errorf("batch_id %s stands beside %s, which holds it", b.id, b.id[:n])
+			}
 		}
 	}
 	return nil

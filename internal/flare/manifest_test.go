@@ -134,6 +134,33 @@ func TestManifestRefused(t *testing.T) {
 	}
 }
 
+// An ack is noted by signal and batch id: a second record of the same id, or one
+// that holds it, would pass for delivered unsent.
+func TestBatchIDsDoNotOverlap(t *testing.T) {
+	const logs, root = 1, "00000000000000000000000000000001" // the id of record 1, traces
+	for _, c := range []struct {
+		record int
+		id     string
+		want   string
+	}{
+		{3, root, "record 4: batch_id " + root + " stands twice among the traces"},
+		{3, root + ".0", "stands beside " + root},
+		{3, root + strings.Repeat(".1", 24), "stands beside " + root},
+		{3, root[:31] + "2.0", ""},
+		{logs, root, ""},
+		{logs, root + ".0", ""},
+	} {
+		t.Run(fmt.Sprint(c.record, " ", c.id), func(t *testing.T) {
+			_, err := decodeManifest(edit(t, c.id, "records", c.record, "batch_id"))
+			if c.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, c.want)
+		})
+	}
+}
+
 func TestNewerManifests(t *testing.T) {
 	for _, raw := range [][]byte{
 		edit(t, "lifeline.flare/v2", "type"),
@@ -192,6 +219,7 @@ func TestManifestTooLong(t *testing.T) {
 	frames := make([]frame.Frame, 4000)
 	for i := range frames {
 		frames[i] = testFrames()[0]
+		frames[i].BatchID = frame.NewBatchID()
 		frames[i].Meta = map[string][]string{"x": {strings.Repeat("a", 1000)}}
 	}
 	m := testManifest()

@@ -3,6 +3,7 @@ package flare
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"math"
@@ -124,6 +125,8 @@ func TestSealFails(t *testing.T) {
 		{"odd lost", func(_ *Sealer, m *Manifest, _ *[]frame.Frame) { m.Lost = map[string]int64{"smells": 1} }, "lost"},
 		{"signal", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Signal = 9 }, "unknown signal"},
 		{"batch id", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].BatchID = "x" }, "batch_id"},
+		{"batch id twice", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[3].BatchID = (*f)[0].BatchID }, "stands twice"},
+		{"batch beside its half", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[3].BatchID = (*f)[0].BatchID + ".1" }, "which holds it"},
 		{"raw size", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].RawSize = MaxRawSize + 1 }, "raw_size"},
 		{"items", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Header.Items = 1001 }, "impossible"},
 		{"lost reason", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Header.LostReason = strings.Repeat("x", 33) }, "longer than 32"},
@@ -205,10 +208,10 @@ func drawFlare(r *rapid.T) (*Manifest, []frame.Frame) {
 	}
 	const longest = 999_999_999_999_999
 	m.Lost = map[string]int64{"traces": longest, "metrics": longest, "logs": longest, "profiles": longest}
-	for range rapid.IntRange(1, 40).Draw(r, "frames") {
+	for i := range rapid.IntRange(1, 40).Draw(r, "frames") {
 		f := frame.Frame{
 			Signal:  rapid.SampledFrom([]frame.Signal{frame.Traces, frame.Profiles}).Draw(r, "signal"),
-			BatchID: frame.BatchID(strings.Repeat("f", 32) + strings.Repeat(".1", rapid.IntRange(0, 24).Draw(r, "halves"))),
+			BatchID: frame.BatchID(fmt.Sprintf("%032x", i) + strings.Repeat(".1", rapid.IntRange(0, 24).Draw(r, "halves"))),
 			RawSize: MaxRawSize,
 			Header: frame.Header{
 				Agent: m.Agent, Boot: testBoot, Seq: longest, From: 0, To: longest, Items: MaxRawSize,
