@@ -5,13 +5,10 @@ import "golang.org/x/crypto/ssh"
 // Inspection is what a flare says about itself. Nothing in it is proven but
 // what the fields say.
 type Inspection struct {
-	Manifest Manifest
-	// Fingerprint is of the key that claims to have signed; Principal is what its
-	// certificate claims, empty for a plain key.
-	Fingerprint string
-	Principal   string
-	Signature   error // nil: that key signed this manifest; whether it may is not asked
-	Content     error // nil: all records are what the manifest says, to the last byte
+	Manifest    Manifest
+	Fingerprint string // of the key that claims to have signed
+	Signature   error  // nil: that key signed this manifest; whether it may is not asked
+	Content     error  // nil: all records are what the manifest says, to the last byte
 }
 
 // Inspect reads a flare without asking who signed it, for what, or when. It is
@@ -30,7 +27,6 @@ func (p *Opener) Inspect(data []byte) (*Inspection, error) {
 	key := head.signature.key
 	if cert, ok := key.(*ssh.Certificate); ok {
 		key = cert.Key
-		i.Principal, _ = certPrincipal(cert)
 	}
 	i.Fingerprint = ssh.FingerprintSHA256(key)
 	_, i.Content = head.records(m)

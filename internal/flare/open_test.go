@@ -233,7 +233,8 @@ func TestInspect(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, i.Signature)
 	require.NoError(t, i.Content)
-	require.Equal(t, "initech/web-1", i.Principal)
+	cert, _ := certSigner(t).PublicKey().(*ssh.Certificate)
+	require.Equal(t, ssh.FingerprintSHA256(cert.Key), i.Fingerprint)
 	require.Equal(t, testID, i.Manifest.FlareID)
 
 	i, err = p.Inspect(forgery{signed: replace(`"seq":3`, `"seq":4`)}.forge(t))

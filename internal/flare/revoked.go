@@ -33,7 +33,8 @@ func (r *Revoked) Len() int {
 //	serial:<n> SHA256:<fingerprint of the authority>
 //	principal:<name>
 //
-// The list may be empty.
+// The list may be empty. A line that could revoke nobody is an error: a name is
+// exact, so a pattern or a comment behind it would match no principal.
 func ParseRevoked(r io.Reader) (*Revoked, error) {
 	list := &Revoked{map[string]bool{}, map[string]bool{}, map[string]bool{}}
 	if err := eachLine(r, maxTrustFile, list.add); err != nil {
@@ -43,7 +44,10 @@ func ParseRevoked(r io.Reader) (*Revoked, error) {
 }
 
 func (r *Revoked) add(line string) error {
-	if name, ok := strings.CutPrefix(line, "principal:"); ok && name != "" {
+	if name, ok := strings.CutPrefix(line, "principal:"); ok {
+		if !exactName(name) {
+			return fmt.Errorf("want principal:<one exact name>, not %.80q: no patterns, lists, blanks, quotes or comments", name)
+		}
 		r.principals[name] = true
 		return nil
 	}

@@ -112,13 +112,17 @@ func (l *signerLine) checkPrincipals() error {
 	if l.authority {
 		return nil
 	}
-	if strings.ContainsAny(l.principals, "*?!,") {
-		return fmt.Errorf("principal %.80q of a plain key must be one exact name: only a cert-authority may have patterns", l.principals)
-	}
-	if !frame.ValidAgent(l.principals) {
-		return fmt.Errorf("principal %.80q: at most %d printable characters without quotes", l.principals, frame.MaxAgent)
+	if !exactName(l.principals) {
+		return fmt.Errorf("principal %.80q of a plain key must be one exact name: at most %d printable characters without quotes or #; only a cert-authority may have patterns",
+			l.principals, frame.MaxAgent)
 	}
 	return nil
+}
+
+// exactName reports whether name can be a principal: only what a line of the
+// revocation list can name.
+func exactName(name string) bool {
+	return frame.ValidAgent(name) && !strings.ContainsAny(name, " *?!,#")
 }
 
 func (l *signerLine) set(option string) error {

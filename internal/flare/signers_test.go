@@ -65,6 +65,8 @@ func TestCertificatesRefused(t *testing.T) {
 		"no principal":    func(c *ssh.Certificate) { c.ValidPrincipals = nil },
 		"two principals":  func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "b"} },
 		"odd principal":   func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a\nb"} },
+		"a pattern":       func(c *ssh.Certificate) { c.ValidPrincipals = []string{"acme/*"} },
+		"blank":           func(c *ssh.Certificate) { c.ValidPrincipals = []string{"acme/a b"} },
 		"host":            func(c *ssh.Certificate) { c.CertType = ssh.HostCert },
 		"critical option": func(c *ssh.Certificate) { c.CriticalOptions = map[string]string{"force-command": "x"} },
 	} {
@@ -101,6 +103,7 @@ func TestAllowedSignersRefused(t *testing.T) {
 		"other kind":               {"\nacme/a " + authorized(ecdsa), `line 2: key of type "ecdsa`},
 		"pattern on a plain key":   {"acme/* " + a, "must be one exact name"},
 		"question mark":            {"acme/? " + a, "must be one exact name"},
+		"comment in the name":      {"acme/a#1 " + a, "must be one exact name"},
 		"two principals":           {"acme/a,acme/b " + a, "must be one exact name"},
 		"long principal":           {strings.Repeat("a", 129) + " " + a, "at most 128"},
 		"quoted principal":         {`"acme/a" ` + a, "without quotes"},
@@ -214,7 +217,8 @@ func TestRevoked(t *testing.T) {
 	require.Zero(t, empty.Len())
 
 	for _, line := range []string{
-		"x", "principal:", "SHA256:", "SHA256:abc", "SHA256:" + strings.Repeat("A", 44), "MD5:00", "serial:7", "serial:x " + caPrint,
+		"x", "principal:", "principal:acme/*", "principal:acme/?", "principal:!acme/a", "principal: acme/a", "principal:acme/a # stolen",
+		"principal:acme/a#stolen", "principal:acme/a stolen", "principal:acme/a,acme/b", `principal:"acme/a"`, "principal:caf\xe9", "SHA256:", "SHA256:abc", "SHA256:" + strings.Repeat("A", 44), "MD5:00", "serial:7", "serial:x " + caPrint,
 		"serial:-1 " + caPrint, "serial:7 " + caPrint + " x", caPrint + " comment",
 	} {
 		_, err := ParseRevoked(strings.NewReader("principal:a\n" + line))

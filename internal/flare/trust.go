@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/crypto/ssh"
-
-	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // trusted is what the trust file says about a key.
@@ -52,8 +50,8 @@ func (s *Signers) find(key ssh.PublicKey) (*trusted, error) {
 // certPrincipal returns the one name a certificate is for. A certificate for
 // several names, or for all, would let its owner choose who it is.
 func certPrincipal(cert *ssh.Certificate) (string, error) {
-	if cert.CertType != ssh.UserCert || len(cert.ValidPrincipals) != 1 || !frame.ValidAgent(cert.ValidPrincipals[0]) {
-		return "", errors.New("a certificate that signs flares must be a user certificate with exactly one principal")
+	if cert.CertType != ssh.UserCert || len(cert.ValidPrincipals) != 1 || !exactName(cert.ValidPrincipals[0]) {
+		return "", errors.New("a certificate that signs flares must be a user certificate with exactly one principal: a name without patterns, blanks, quotes or #")
 	}
 	if len(cert.CriticalOptions) > 0 {
 		return "", errors.New("the certificate has critical options, which mean nothing for flares")
