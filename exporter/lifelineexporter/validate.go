@@ -150,7 +150,7 @@ func validateMetadataKey(key string, before []string) error {
 	switch {
 	case !metadataName.MatchString(key):
 		return errors.New("is not a name: use 1 to 128 letters, digits, dots, underscores and hyphens")
-	case strings.HasPrefix(name, "lifeline-"), strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "proxy-"), slices.Contains(reserved, name):
+	case strings.HasPrefix(name, "lifeline-"), strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "proxy-"), strings.HasPrefix(name, "grpc-"), slices.Contains(reserved, name):
 		return errors.New("is reserved: it belongs to the exporter, to credentials or to a single hop; remove it")
 	case strings.HasSuffix(name, "-bin"):
 		return errors.New("is binary gRPC metadata, which HTTP cannot carry; remove it")
