@@ -51,7 +51,9 @@ func (r *result) manifestRows(row func(name, value string)) {
 	for _, signal := range slices.Sorted(maps.Keys(m.Lost)) {
 		row("lost since boot", fmt.Sprintf("%d items of %s", m.Lost[signal], signal))
 	}
-	row("version", m.Report.Version)
+	if v := m.Report.Version; v != "" {
+		row("version", fmt.Sprintf("%q", v))
+	}
 	for _, cause := range slices.Sorted(maps.Keys(m.Report.Causes)) {
 		text := fmt.Sprintf("%s, %d attempts: %q", cause, m.Report.Causes[cause], m.Report.Sample[cause])
 		row("cause", strings.TrimSuffix(text, `: ""`))

@@ -18,6 +18,8 @@ func (m *Manifest) check() error {
 		return errors.New("boot_id is not 32 hex digits")
 	case m.Seq == 0:
 		return errors.New("seq is missing: it begins with 1")
+	case m.Seq > maxSeq:
+		return fmt.Errorf("seq %d: must be at most %d", m.Seq, uint64(maxSeq))
 	case !frame.ValidAgent(m.Agent):
 		return errors.New("agent is not a name")
 	case m.Audience != "" && !printable(m.Audience, maxAudience):
@@ -37,6 +39,9 @@ func (m *Manifest) check() error {
 		if _, err := frame.ParseSignal(signal); err != nil || items < 0 {
 			return fmt.Errorf("lost: %.20q: %d", signal, items)
 		}
+	}
+	if v := m.Report.Version; v != "" && !printable(v, maxReport) {
+		return errors.New("report: version is not printable")
 	}
 	if report, err := json.Marshal(m.Report); err != nil || len(report) > maxReport {
 		return fmt.Errorf("report is longer than %d bytes", maxReport)

@@ -10,6 +10,7 @@ const (
 	maxManifest   = 4 << 20  // bytes of manifest.json
 	maxSignature  = 8 << 10  // bytes of manifest.json.sig
 	maxReport     = 4 << 10  // bytes of the report as JSON
+	maxSeq        = 1e15 - 1 // the largest integer of a header (RFC 9651)
 	maxUnresolved = 256      // seqs listed as unresolved
 	maxAudience   = 256      // bytes
 	maxAgeHeader  = 64 << 10 // bytes of the age header

@@ -45,7 +45,7 @@ type Manifest struct {
 	Audience   string           `json:"audience"` // may be empty
 	Agent      string           `json:"agent"`    // a claim: the principal counts
 	BootID     string           `json:"boot_id"`  // 32 hex digits
-	Seq        uint64           `json:"seq"`      // from 1, per boot, over flares of all reasons
+	Seq        uint64           `json:"seq"`      // 1 to 10^15-1, per boot, over flares of all reasons
 	Unresolved []uint64         `json:"unresolved,omitempty"`
 	Reason     Reason           `json:"reason"`
 	Report     Report           `json:"report"`
@@ -61,7 +61,7 @@ type Manifest struct {
 // Report is the agent's account of its trouble, at most 4 KiB as JSON. Seal
 // leaves the samples out, then the causes, when it would be longer.
 type Report struct {
-	Version     string            `json:"version"`
+	Version     string            `json:"version"`          // printable ASCII
 	Uptime      int64             `json:"uptime"`           // ms since the exporter's start
 	ClockOffset int64             `json:"clock_offset"`     // ms to add to the agent's clock
 	Causes      map[string]int64  `json:"causes,omitempty"` // cause: attempts since the last ack

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -80,6 +81,9 @@ func TestManifestRefused(t *testing.T) {
 		{0, []any{"seq"}, "seq"},
 		{-1, []any{"seq"}, "seq"},
 		{1.5, []any{"seq"}, "seq"},
+		{uint64(1e15), []any{"seq"}, "seq 1000000000000000: must be at most 999999999999999"},
+		{uint64(math.MaxUint64), []any{"seq"}, "seq 18446744073709551615"},
+		{"1\nstate\tgood\x1b[8m", []any{"report", "version"}, "version is not printable"},
 		{"a\nb", []any{"agent"}, "agent"},
 		{strings.Repeat("a", maxAudience+1), []any{"audience"}, "audience"},
 		{"bored", []any{"reason"}, "reason"},

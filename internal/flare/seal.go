@@ -154,7 +154,7 @@ func (r Report) cut() Report {
 	if !fits() {
 		r.Causes = nil
 	}
-	if !fits() {
+	if !fits() || !printable(r.Version, maxReport) {
 		r.Version = ""
 	}
 	return r

@@ -38,6 +38,7 @@ func TestSealFillsTheManifest(t *testing.T) {
 func TestSealCutsWhatIsTooLong(t *testing.T) {
 	m := testManifest()
 	m.Report.Sample["dns"] = strings.Repeat("x", maxReport)
+	m.Report.Version = "caf\u00e9"
 	m.Unresolved = nil
 	for i := range uint64(maxUnresolved + 10) {
 		m.Unresolved = append(m.Unresolved, i+1)
@@ -50,6 +51,7 @@ func TestSealCutsWhatIsTooLong(t *testing.T) {
 	f, err := testOpener(t).Open(storedAs(testID), sealed(t, testSealer(t), m, frames))
 	require.NoError(t, err)
 	require.Nil(t, f.Manifest.Report.Sample)
+	require.Empty(t, f.Manifest.Report.Version)
 	require.Equal(t, map[string]int64{"refused": 40}, f.Manifest.Report.Causes)
 	require.Len(t, f.Manifest.Unresolved, maxUnresolved)
 	require.Equal(t, uint64(maxUnresolved+10), f.Manifest.Unresolved[maxUnresolved-1], "the latest stay")
@@ -207,6 +209,7 @@ func drawFlare(r *rapid.T) (*Manifest, []frame.Frame) {
 		m.Unresolved = append(m.Unresolved, math.MaxUint64)
 	}
 	const longest = 999_999_999_999_999
+	m.Seq = longest
 	m.Lost = map[string]int64{"traces": longest, "metrics": longest, "logs": longest, "profiles": longest}
 	for i := range rapid.IntRange(1, 40).Draw(r, "frames") {
 		f := frame.Frame{
