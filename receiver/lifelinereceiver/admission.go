@@ -13,6 +13,7 @@ var errFull = errors.New("too many bytes in flight")
 // admission bounds the bytes of all requests in flight. Whoever waits holds
 // nothing, and is served in the order of arrival.
 type admission struct {
+	total   int64
 	maxWait time.Duration
 
 	mu      sync.Mutex
@@ -26,7 +27,7 @@ type waiter struct {
 }
 
 func newAdmission(cfg AdmissionConfig) *admission {
-	return &admission{maxWait: cfg.MaxWait, free: int64(cfg.MaxInflight)}
+	return &admission{total: int64(cfg.MaxInflight), maxWait: cfg.MaxWait, free: int64(cfg.MaxInflight)}
 }
 
 // acquire reserves n bytes. It waits at most maxWait and no longer than ctx.
@@ -35,7 +36,7 @@ func (a *admission) acquire(ctx context.Context, n int64) (*reservation, error) 
 	if a.waiters.Len() == 0 && a.free >= n {
 		a.free -= n
 		a.mu.Unlock()
-		return &reservation{admission: a, held: n}, nil
+		return &reservation{admission: a, bytes: n}, nil
 	}
 	w := &waiter{n: n, ready: make(chan struct{})}
 	place := a.waiters.PushBack(w)
@@ -45,7 +46,7 @@ func (a *admission) acquire(ctx context.Context, n int64) (*reservation, error) 
 	defer timer.Stop()
 	select {
 	case <-w.ready:
-		return &reservation{admission: a, held: n}, nil
+		return &reservation{admission: a, bytes: n}, nil
 	case <-timer.C:
 	case <-ctx.Done():
 	}
@@ -53,7 +54,7 @@ func (a *admission) acquire(ctx context.Context, n int64) (*reservation, error) 
 	defer a.mu.Unlock()
 	select {
 	case <-w.ready: // it came at the last moment
-		return &reservation{admission: a, held: n}, nil
+		return &reservation{admission: a, bytes: n}, nil
 	default:
 	}
 	a.waiters.Remove(place)
@@ -85,25 +86,37 @@ func (a *admission) wake() {
 // reservation is the bytes that one request holds. One goroutine at a time uses it.
 type reservation struct {
 	admission *admission
-	held      int64
+	bytes     int64
 }
 
 // resize makes the reservation n bytes. Shrinking always works; growing never
 // waits, because a request that waits while it holds can wait for itself.
 func (r *reservation) resize(n int64) bool {
-	if n <= r.held {
-		r.admission.put(r.held - n)
-		r.held = n
+	if n <= r.bytes {
+		r.admission.put(r.bytes - n)
+		r.bytes = n
 		return true
 	}
 	r.admission.mu.Lock()
 	defer r.admission.mu.Unlock()
-	if more := n - r.held; r.admission.free >= more {
+	if more := n - r.bytes; r.admission.free >= more {
 		r.admission.free -= more
-		r.held = n
+		r.bytes = n
 		return true
 	}
 	return false
+}
+
+// need makes sure that n bytes are reserved. It tells a request that can never
+// have them from one that may come again.
+func (r *reservation) need(n int64) error {
+	if n > r.admission.total {
+		return tooLarge("with the memory it takes to process it, the request is")
+	}
+	if n > r.bytes && !r.resize(n) {
+		return errBusy
+	}
+	return nil
 }
 
 // release gives everything back.

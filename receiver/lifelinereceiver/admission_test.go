@@ -64,9 +64,9 @@ func TestAdmission(t *testing.T) {
 func TestTooManyWaitingStreams(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
 	raw := encoded(t, frame.Traces, 1)
-	g.waiting.Store(maxWaiting)
+	g.unread.Store(maxUnread)
 	requireUnavailable(t, call(t.Context(), g, raw))
-	g.waiting.Store(0)
+	g.unread.Store(0)
 	require.Equal(t, codes.OK, call(t.Context(), g, raw).status.Code())
-	require.Zero(t, g.waiting.Load())
+	require.Zero(t, g.unread.Load())
 }

@@ -95,6 +95,9 @@ func unsupported(httpCode int, message string) *refusal {
 
 var (
 	errLate    = unavailable("the write did not finish in time; it may still succeed")
+	errLarge   = tooLarge("the request is")
+	errCut     = unavailable("the request did not arrive whole")
+	errSize    = unavailable("the request is not of the size that its lifeline-size says")
 	errSlow    = unavailable("the request did not arrive in time")
 	errGone    = unavailable("the client went away")
 	errBusy    = unavailable("the gateway has no room for more requests")

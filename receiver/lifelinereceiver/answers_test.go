@@ -280,7 +280,7 @@ func TestJSONIsAnsweredInJSON(t *testing.T) {
 	r := post(t.Context(), g, "/v1/traces", body, "Content-Type", typeJSON+"; charset=utf-8")
 	require.Equal(t, http.StatusOK, r.httpCode)
 	require.Equal(t, []string{typeJSON}, r.header.Values("Content-Type"))
-	require.JSONEq(t, `{"partialSuccess":{"rejectedSpans":"1","errorMessage":"single records of more than 1KiB cannot be stored"}}`, string(r.body))
+	require.JSONEq(t, `{"partialSuccess":{"rejectedSpans":"1","errorMessage":"records that have more than 1KiB with their resource cannot be stored"}}`, string(r.body))
 }
 
 func TestDecodeModePermanentErrors(t *testing.T) {
@@ -307,42 +307,6 @@ func TestDecodeModePermanentErrors(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
-	for _, protocol := range protocols {
-		t.Run(protocol, func(t *testing.T) {
-			k, started, finish := slowKafka()
-			r, err := NewFactory().CreateLogs(t.Context(), receivertest.NewNopSettings(metadata.Type), testConfig(), k)
-			require.NoError(t, err)
-			g := startReceiver(t, r)
-			answer := make(chan reply, 1)
-			raw := encoded(t, frame.Traces, 3)
-			go func() { answer <- send(t.Context(), g, protocol, raw) }()
-			<-started
-			stopped := make(chan error, 1)
-			go func() { stopped <- r.Shutdown(context.Background()) }()
-			finish <- nil
-			require.Equal(t, codes.OK, (<-answer).status.Code())
-			require.NoError(t, <-stopped)
-			require.NoError(t, r.Shutdown(t.Context()), "twice is fine")
-		})
-	}
-}
-
-func TestShutdownDoesNotWaitForKafkaForEver(t *testing.T) {
-	k, started, finish := slowKafka()
-	r, err := NewFactory().CreateLogs(t.Context(), receivertest.NewNopSettings(metadata.Type), testConfig(), k)
-	require.NoError(t, err)
-	g := startReceiver(t, r)
-	raw := encoded(t, frame.Traces, 3)
-	go send(t.Context(), g, "grpc", raw)
-	<-started
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-	defer cancel()
-	require.ErrorContains(t, r.Shutdown(ctx), "cut off")
-	finish <- nil
-	g.writes.Wait()
 }
 
 func TestPassthroughRefusesOtherPipelines(t *testing.T) {

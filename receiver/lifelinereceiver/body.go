@@ -1,7 +1,6 @@
 package lifelinereceiver
 
 import (
-	"bufio"
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
@@ -22,26 +21,32 @@ import (
 // errEncoding says that a body is not what its Content-Encoding says.
 var errEncoding = fmt.Errorf("%w: the body does not decompress", otlpcodec.ErrMalformed)
 
-// step is by how much a reservation grows while a body turns out larger than declared.
+// step is what a reservation starts with, and grows by, when nobody says how
+// large a body is.
 const step = 64 << 10
 
-// readAll reads r to its end into memory that held covers, never more than max bytes.
-func readAll(r io.Reader, held *reservation, max int64) ([]byte, error) {
-	buf := make([]byte, 0, min(held.held, max+1))
+// readAll reads r to its end, never more than limit bytes, into memory that held
+// covers besides the bytes that are used already. hint is the size to expect.
+func readAll(r io.Reader, held *reservation, used, hint, limit int64) ([]byte, error) {
+	size := min(hint, limit)
+	if err := held.need(used + size); err != nil {
+		return nil, err
+	}
+	buf := make([]byte, 0, size+1) // one byte more, to see the end
 	for {
 		if len(buf) == cap(buf) {
-			want := min(int64(cap(buf))*2+step, max+1)
-			if want > held.held && !held.resize(want) {
-				return nil, errBusy
+			size = min(2*size+step, limit)
+			if err := held.need(used + size); err != nil {
+				return nil, err
 			}
-			grown := make([]byte, len(buf), want)
+			grown := make([]byte, len(buf), size+1)
 			copy(grown, buf)
 			buf = grown
 		}
 		n, err := r.Read(buf[len(buf):cap(buf)])
 		buf = buf[:len(buf)+n]
-		if int64(len(buf)) > max {
-			return nil, tooLarge("the request is")
+		if int64(len(buf)) > limit {
+			return nil, errLarge
 		}
 		if errors.Is(err, io.EOF) {
 			return buf, nil
@@ -52,34 +57,22 @@ func readAll(r io.Reader, held *reservation, max int64) ([]byte, error) {
 	}
 }
 
-// wire remembers the error of the connection, so that it is not taken for an
-// error of the data: a client whose body was cut off must try again.
-type wire struct {
-	r   io.Reader
-	err error
-}
+// decompressor opens a compressed body that is in memory as a whole. That is why
+// windows and tables need no reservation: no slow client can keep them, and no
+// more bodies than processors are open at once.
+type decompressor func(body []byte) (io.Reader, func(), error)
 
-func (w *wire) Read(p []byte) (int, error) {
-	n, err := w.r.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) {
-		w.err = err
-	}
-	return n, err
-}
-
-// decompressor opens a compressed stream. max bounds formats that must be read whole.
-type decompressor func(r io.Reader, max int64) (io.Reader, func(), error)
-
-// decompressors are the values of Content-Encoding that the receiver knows.
+// decompressors are the values of Content-Encoding and grpc-encoding that the
+// receiver knows. nil: the body is not compressed.
 var decompressors = map[string]decompressor{
-	"":                func(r io.Reader, _ int64) (io.Reader, func(), error) { return r, func() {}, nil },
-	"identity":        func(r io.Reader, _ int64) (io.Reader, func(), error) { return r, func() {}, nil },
+	"":                nil,
+	"identity":        nil,
 	"zstd":            openZstd,
 	"gzip":            openGzip,
 	"snappy":          openSnappy,
 	"zlib":            openZlib,
 	"deflate":         openZlib, // as every OTLP client means it
-	"lz4":             func(r io.Reader, _ int64) (io.Reader, func(), error) { return lz4.NewReader(r), func() {}, nil },
+	"lz4":             openLZ4,
 	"x-snappy-framed": openSnappyFramed,
 }
 
@@ -94,9 +87,9 @@ var zstdReaders = sync.Pool{New: func() any {
 	return d
 }}
 
-func openZstd(r io.Reader, _ int64) (io.Reader, func(), error) {
+func openZstd(body []byte) (io.Reader, func(), error) {
 	d := zstdReaders.Get().(*zstd.Decoder)
-	if err := d.Reset(r); err != nil {
+	if err := d.Reset(bytes.NewReader(body)); err != nil {
 		return nil, nil, err
 	}
 	return d, func() {
@@ -105,70 +98,95 @@ func openZstd(r io.Reader, _ int64) (io.Reader, func(), error) {
 	}, nil
 }
 
-func openGzip(r io.Reader, _ int64) (io.Reader, func(), error) {
-	z, err := gzip.NewReader(r)
-	return z, func() {}, err
+func nothing() {}
+
+func openGzip(body []byte) (io.Reader, func(), error) {
+	z, err := gzip.NewReader(bytes.NewReader(body))
+	return z, nothing, err
 }
 
-func openZlib(r io.Reader, _ int64) (io.Reader, func(), error) {
-	z, err := zlib.NewReader(r)
-	return z, func() {}, err
+func openZlib(body []byte) (io.Reader, func(), error) {
+	z, err := zlib.NewReader(bytes.NewReader(body))
+	return z, nothing, err
 }
 
-func openSnappyFramed(r io.Reader, _ int64) (io.Reader, func(), error) {
-	return s2.NewReader(r, s2.ReaderMaxBlockSize(step)), func() {}, nil
+func openLZ4(body []byte) (io.Reader, func(), error) {
+	return lz4.NewReader(bytes.NewReader(body)), nothing, nil
 }
 
-// openSnappy takes the block format, and the framed one that Collectors before
-// v0.130 sent under the same name.
-func openSnappy(r io.Reader, max int64) (io.Reader, func(), error) {
-	const magic = "\xff\x06\x00\x00sNaPpY"
-	br := bufio.NewReader(r)
-	if head, _ := br.Peek(len(magic)); string(head) == magic {
-		return openSnappyFramed(br, max)
+func openSnappyFramed(body []byte) (io.Reader, func(), error) {
+	return s2.NewReader(bytes.NewReader(body), s2.ReaderMaxBlockSize(step)), nothing, nil
+}
+
+// openSnappy takes the framed format, which gRPC means by this name and
+// Collectors before v0.130 meant over HTTP as well. A block has no reader: it is
+// for unsnap.
+func openSnappy(body []byte) (io.Reader, func(), error) {
+	if bytes.HasPrefix(body, []byte("\xff\x06\x00\x00sNaPpY")) {
+		return openSnappyFramed(body)
 	}
-	block, err := io.ReadAll(io.LimitReader(br, max+1))
+	return nil, nothing, nil
+}
+
+// unpack decompresses sent, which held covers. size is how much the client says
+// will come out, -1 when it does not say.
+func unpack(sent []byte, open decompressor, held *reservation, size, limit int64) ([]byte, error) {
+	r, closeReader, err := open(sent)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("%w: %w", errEncoding, err)
 	}
+	defer closeReader()
+	used := int64(cap(sent))
+	if r == nil {
+		return unsnap(sent, held, used, limit)
+	}
+	if size < 0 {
+		size = step
+	}
+	raw, err := readAll(r, held, used, size, limit)
+	if _, own := errors.AsType[*refusal](err); err != nil && !own {
+		return nil, fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	return raw, err
+}
+
+// unsnap decodes a snappy block into memory that held covers.
+func unsnap(block []byte, held *reservation, used, limit int64) ([]byte, error) {
 	n, err := s2.DecodedLen(block)
 	if err != nil {
-		return nil, nil, err
+		return nil, fmt.Errorf("%w: %w", errEncoding, err)
 	}
-	if int64(n) > max || int64(len(block)) > max {
-		return nil, nil, tooLarge("the request is")
+	if int64(n) > limit {
+		return nil, errLarge
 	}
-	out, err := s2.Decode(nil, block)
-	return bytes.NewReader(out), func() {}, err
+	if err := held.need(used + int64(n)); err != nil {
+		return nil, err
+	}
+	raw, err := s2.Decode(nil, block)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", errEncoding, err)
+	}
+	return raw, nil
 }
 
-// readBody reads and decompresses the body of an HTTP request.
-func readBody(req *http.Request, open decompressor, held *reservation, max int64) ([]byte, error) {
-	w := &wire{r: req.Body}
-	raw, err := decompress(w, open, held, max)
+// readBody reads the body of an HTTP request as it was sent. length is -1 when
+// the client does not say it.
+func readBody(body io.Reader, held *reservation, length, limit int64) ([]byte, error) {
+	if length < 0 {
+		length = step
+	}
+	raw, err := readAll(body, held, 0, length, limit)
 	if err == nil {
 		return raw, nil
 	}
 	if own, ok := errors.AsType[*refusal](err); ok {
 		return nil, own
 	}
-	if _, ok := errors.AsType[*http.MaxBytesError](w.err); ok {
-		return nil, tooLarge("the request is")
+	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, errLarge
 	}
-	if timeout, ok := errors.AsType[net.Error](w.err); ok && timeout.Timeout() {
+	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return nil, errSlow
 	}
-	if w.err != nil {
-		return nil, unavailable("the request did not arrive whole")
-	}
-	return nil, fmt.Errorf("%w: %w", errEncoding, err)
-}
-
-func decompress(w io.Reader, open decompressor, held *reservation, max int64) ([]byte, error) {
-	r, closeReader, err := open(w, max)
-	if err != nil {
-		return nil, err
-	}
-	defer closeReader()
-	return readAll(r, held, max)
+	return nil, errCut
 }

@@ -98,8 +98,9 @@ func (c *Config) validateProtocols() error {
 	if c.Admission.MaxWait < 0 || c.Admission.MaxWait >= c.AckTimeout {
 		return errors.New("admission::max_wait: must be less than ack_timeout and not negative")
 	}
-	if largest := max(c.maxHTTP(), c.maxGRPC()); int64(c.Admission.MaxInflight) < largest {
-		return fmt.Errorf("admission::max_inflight: %s is less than the largest request that http or grpc accepts (%s)",
+	// As it was sent and decompressed: what can never fit would come again for ever.
+	if largest := max(c.maxHTTP(), c.maxGRPC()); int64(c.Admission.MaxInflight) < 2*largest {
+		return fmt.Errorf("admission::max_inflight: %s is less than twice the largest request that http or grpc accepts (%s)",
 			c.Admission.MaxInflight, bytesize.Size(largest))
 	}
 	return nil

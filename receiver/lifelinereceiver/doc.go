@@ -7,11 +7,12 @@
 // front.
 //
 // It stores nothing and retries nothing: whoever sent the data keeps it until
-// the answer says success. It bounds the bytes in flight before it reads them
-// and answers on its own clock, whatever the pipeline does.
+// the answer says success. It bounds the bytes in flight before it reads them,
+// unpacks one request per processor, and answers on its own clock, whatever the
+// pipeline does, even when it panics.
 //
 // All signals of one configuration share one gateway. Start begins one goroutine
 // per listener; every request adds one for its write, which may outlive the
-// answer, and gRPC one to read its body. Shutdown waits for all of them, but not
+// answer, and gRPC two that read its body. Shutdown waits for all of them, but not
 // longer than ack_timeout.
 package lifelinereceiver

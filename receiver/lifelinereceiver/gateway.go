@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 
@@ -29,6 +30,9 @@ type gateway struct {
 	viaHTTP   observer
 	viaGRPC   observer
 	admission *admission
+	// processors holds one token per request that is being decompressed, converted
+	// or checked. Its capacity is the number of processors.
+	processors chan struct{}
 
 	// Owned by Start and Shutdown.
 	host       component.Host
@@ -38,7 +42,7 @@ type gateway struct {
 	grpcAddr   net.Addr
 	serving    sync.WaitGroup // one per listener
 
-	waiting atomic.Int64 // gRPC streams whose body has not been read
+	unread atomic.Int64 // gRPC streams whose body has not been read
 
 	mu      sync.Mutex
 	closed  bool           // mu guards it and the counter of writes going up
@@ -52,6 +56,8 @@ func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 		telemetry: set.TelemetrySettings,
 		log:       set.Logger,
 		admission: newAdmission(cfg.Admission),
+
+		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 	}
 	for transport, o := range map[string]*observer{"http": &g.viaHTTP, "grpc": &g.viaGRPC} {
 		report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
@@ -91,9 +97,7 @@ func (g *gateway) serve(host component.Host, listen func() error, stopped error)
 	})
 }
 
-// goWrite runs write in a goroutine of its own, unless the gateway is closed.
-func (g *gateway) goWrite(write func()) bool { return g.run(&g.writes, write) }
-
+// run runs f in a goroutine of wg, unless the gateway is closed.
 func (g *gateway) run(wg *sync.WaitGroup, f func()) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -115,31 +119,43 @@ func (g *gateway) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.AckTimeout, errors.New("ack_timeout has passed"))
 	defer cancel()
 
-	done := make(chan struct{})
 	var stopping sync.WaitGroup
-	stopping.Go(func() {
-		defer close(done)
-		if g.httpServer != nil {
-			_ = g.httpServer.Shutdown(ctx) // Close below ends what it leaves
-		}
-		if g.grpcServer != nil {
-			g.grpcServer.GracefulStop()
-		}
+	if g.httpServer != nil {
+		stopping.Go(func() { _ = g.httpServer.Shutdown(ctx) }) // closeServers ends what it leaves
+	}
+	if g.grpcServer != nil {
+		stopping.Go(g.grpcServer.GracefulStop)
+	}
+	defer context.AfterFunc(ctx, g.closeServers)()
+	stopping.Wait()
+
+	// Every request has its answer. Writes that were too slow for theirs go on.
+	written := make(chan struct{})
+	var writing sync.WaitGroup // ends with the last write, which nobody may wait for after ctx
+	writing.Go(func() {
 		g.writes.Wait()
+		close(written)
 	})
-	var err error
 	select {
-	case <-done:
+	case <-written:
 	case <-ctx.Done():
+	}
+	var err error
+	if ctx.Err() != nil {
 		err = fmt.Errorf("requests were cut off: %w", context.Cause(ctx))
 	}
+	g.closeServers()
+	g.serving.Wait()
+	g.readers.Wait()
+	return err
+}
+
+// closeServers ends every connection.
+func (g *gateway) closeServers() {
 	if g.httpServer != nil {
-		err = errors.Join(err, g.httpServer.Close())
+		_ = g.httpServer.Close() // its listener was closed before
 	}
 	if g.grpcServer != nil {
 		g.grpcServer.Stop()
 	}
-	g.serving.Wait()
-	g.readers.Wait()
-	return err
 }

@@ -3,10 +3,7 @@ package lifelinereceiver
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"io"
-	"strconv"
 	"sync"
 	"time"
 
@@ -32,7 +29,7 @@ import (
 const (
 	streamWindow = 64 << 10
 	connWindow   = 1 << 20
-	maxWaiting   = 256
+	maxUnread    = 256
 )
 
 var grpcServices = [frame.NumSignals]string{
@@ -89,9 +86,9 @@ func (g *gateway) service(s frame.Signal) *grpc.ServiceDesc {
 	}
 }
 
-// tap refuses a stream at its headers when too many wait for room already.
+// tap refuses a stream at its headers when too many are unread already.
 func (g *gateway) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
-	if g.waiting.Load() >= maxWaiting {
+	if g.unread.Load() >= maxUnread {
 		st, _ := errBusy.status()
 		return nil, st.Err()
 	}
@@ -101,22 +98,23 @@ func (g *gateway) tap(ctx context.Context, _ *tap.Info) (context.Context, error)
 func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 	ctx := stream.Context()
 	md, _ := metadata.FromIncomingContext(ctx)
-	limit := g.cfg.maxGRPC()
 	req := &request{
-		signal: s, format: "protobuf", observer: g.viaGRPC, arrived: time.Now(), certCN: grpcCN(ctx),
+		signal: s, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), certCN: grpcCN(ctx),
 		header:   func(name string) []string { return md.Get(name) },
-		reserve:  limit,
 		deadline: ctx.Deadline,
+		limit:    g.cfg.maxGRPC(),
 	}
-	if size, err := strconv.ParseInt(req.one(frame.HeaderSize), 10, 64); err == nil && size >= 0 && size < limit {
-		req.reserve = size // grpc-go does not let us see the length before it has read the message
+	m, ok := g.newMessage(ctx, req)
+	if !ok {
+		return status.Error(codes.Unavailable, "this build of the gateway does not fit its gRPC library")
 	}
-	g.waiting.Add(1)
-	read := sync.OnceFunc(func() { g.waiting.Add(-1) })
+	g.unread.Add(1)
+	read := sync.OnceFunc(func() { g.unread.Add(-1) })
 	defer read()
-	req.read = func(answer context.Context, held *reservation) ([]byte, error) {
+	req.begin = m.begin
+	req.read = func(ctx context.Context, held *reservation, length int64) ([]byte, error) {
 		defer read()
-		return g.receive(answer, stream, req, held)
+		return m.read(ctx, held, length)
 	}
 	j, refused := g.handle(ctx, req)
 	if refused != nil {
@@ -128,61 +126,6 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 		return status.Error(codes.Unavailable, errWrite.message)
 	}
 	return stream.SendMsg(&rawMessage{bytes: answer})
-}
-
-// receive reads the one message of a stream. A reader of its own lets the
-// handler give up on a body that does not come; ending the call ends the reader.
-func (g *gateway) receive(answer context.Context, stream grpc.ServerStream, r *request, held *reservation) ([]byte, error) {
-	type result struct {
-		raw []byte
-		err error
-	}
-	got := make(chan result, 1)
-	if !g.run(&g.readers, func() {
-		var m rawMessage
-		err := stream.RecvMsg(&m)
-		if err == nil {
-			// The message is whole when the client has closed its side.
-			if err = stream.RecvMsg(&rawMessage{}); errors.Is(err, io.EOF) {
-				err = nil
-			} else if err == nil {
-				err = undecodable(errors.New("more than one message in one call"))
-			}
-		}
-		got <- result{m.bytes, err}
-	}) {
-		return nil, errClosing
-	}
-	timer := time.NewTimer(time.Until(r.arrived.Add(g.bodyTimeout())))
-	defer timer.Stop()
-	select {
-	case res := <-got:
-		if res.err != nil {
-			return nil, refuseMessage(res.err)
-		}
-		if int64(len(res.raw)) > held.held && !held.resize(int64(len(res.raw))) {
-			return nil, errBusy
-		}
-		return res.raw, nil
-	case <-timer.C:
-	case <-answer.Done():
-	}
-	return nil, errSlow
-}
-
-// refuseMessage judges an error of RecvMsg. grpc-go has sent a status of its own
-// by then ("larger than max", INTERNAL for a bad compression); what is returned
-// here is for the receiver's metrics.
-func refuseMessage(err error) error {
-	switch status.Code(err) {
-	case codes.ResourceExhausted: // "received message larger than max"
-		return tooLarge("the request is")
-	case codes.Internal, codes.InvalidArgument: // it does not decompress, or its framing is broken
-		return fmt.Errorf("%w: %s", errEncoding, status.Convert(err).Message())
-	case codes.Unimplemented:
-		return unsupported(0, "unsupported encoding: use zstd, gzip, snappy or none")
-	}
-	return err
 }
 
 // rawMessage is a message as it came, or as it goes.

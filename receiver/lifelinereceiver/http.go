@@ -91,33 +91,24 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		writeRefusal(w, r, unsupported(http.StatusUnsupportedMediaType, "unsupported encoding: use zstd, gzip, snappy, deflate, lz4 or none"))
 		return
 	}
-	limit := g.cfg.maxHTTP()
-	reserve, ok := declared(r, limit)
-	if !ok {
-		writeRefusal(w, r, tooLarge("the request is"))
-		return
-	}
 	req := &request{
-		signal: s, format: "protobuf", observer: g.viaHTTP, arrived: arrived, certCN: peerCN(r.TLS),
+		signal: s, format: formatProto, observer: g.viaHTTP, arrived: arrived, certCN: peerCN(r.TLS),
 		header:   func(name string) []string { return r.Header.Values(name) },
-		reserve:  reserve,
 		deadline: func() (time.Time, bool) { return time.Time{}, false },
-	}
-	body := http.NewResponseController(w)
-	req.read = func(_ context.Context, held *reservation) ([]byte, error) {
-		raw, err := readBody(r, open, held, limit)
-		if err != nil {
-			return nil, err
-		}
-		// The server reads on, to see the client leave: that must not time out.
-		_ = body.SetReadDeadline(time.Time{})
-		if mediaType == typeJSON {
-			return otlpcodec.FromJSON(s, raw)
-		}
-		return raw, nil
+		limit:    g.cfg.maxHTTP(), open: open,
+		begin: func(context.Context) (int64, error) { return r.ContentLength, nil },
 	}
 	if mediaType == typeJSON {
-		req.format = "json"
+		req.format = formatJSON
+	}
+	body := http.NewResponseController(w)
+	req.read = func(_ context.Context, held *reservation, length int64) ([]byte, error) {
+		sent, err := readBody(r.Body, held, length, req.limit)
+		if err == nil {
+			// The server reads on, to see the client leave: that must not time out.
+			_ = body.SetReadDeadline(time.Time{})
+		}
+		return sent, err
 	}
 	j, refused := g.handle(r.Context(), req)
 	if refused != nil {
@@ -131,19 +122,6 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 	}
 	w.Header().Set("Content-Type", mediaType)
 	_, _ = w.Write(answer) //nolint:gosec // protobuf or JSON, said so in its Content-Type
-}
-
-// declared returns how many bytes a request says it needs, and false when it
-// says more than max.
-func declared(r *http.Request, max int64) (int64, bool) {
-	n := r.ContentLength
-	if size, err := strconv.ParseInt(r.Header.Get(frame.HeaderSize), 10, 64); err == nil && size > n {
-		n = size
-	}
-	if n < 0 {
-		n = step
-	}
-	return n + 1, n <= max // one byte more, to see the end of the body
 }
 
 func contentType(r *http.Request) string {

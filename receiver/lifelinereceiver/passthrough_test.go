@@ -132,14 +132,16 @@ func TestAudience(t *testing.T) {
 		{"acme-prod", "", codes.OK, 200},
 		{"acme-prod", "acme-prod", codes.OK, 200},
 		{"acme-prod", "acme-test", codes.FailedPrecondition, 421},
+		{"acme-prod", "acme-test|acme-test", codes.FailedPrecondition, 421},
+		{"acme-prod", "acme-prod|acme-test", codes.FailedPrecondition, 421},
 		{"", "acme-test", codes.OK, 200},
 	} {
 		for _, protocol := range protocols {
 			k := &kafka{}
 			g := startPassthrough(t, k, func(cfg *Config) { cfg.Audience = c.own })
 			var headers []string
-			if c.sent != "" {
-				headers = []string{frame.HeaderAudience, c.sent}
+			for _, sent := range strings.Split(c.sent, "|") {
+				headers = append(headers, frame.HeaderAudience, sent)
 			}
 			r := send(t.Context(), g, protocol, raw, headers...)
 			require.Equal(t, c.code, r.status.Code())
@@ -237,23 +239,30 @@ func TestSingleRecordThatIsTooLarge(t *testing.T) {
 }
 
 func TestFullGatewayRefusesAndRecovers(t *testing.T) {
-	raw := encoded(t, frame.Traces, 1000) // about 140 KiB
+	raw := encoded(t, frame.Traces, 6000)
+	require.Greater(t, len(raw), 700<<10) // two fit, three do not
 	k, started, finish := slowKafka()
 	g := startPassthrough(t, k, func(c *Config) {
 		c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB = 1
 		c.Protocols.HTTP.Get().MaxRequestBodySize = 1 << 20
-		c.Admission.MaxInflight, c.Admission.MaxWait = 1<<20, 50*time.Millisecond
+		c.Admission.MaxInflight, c.Admission.MaxWait = 2<<20, 50*time.Millisecond
 	})
-	size := strconv.Itoa(len(raw))
-	first := make(chan reply, 1)
-	go func() { first <- post(t.Context(), g, "/v1/traces", raw, "Content-Type", typeProto) }()
+	answers := make(chan reply, 2)
+	for _, protocol := range protocols {
+		go func() { answers <- send(t.Context(), g, protocol, raw) }()
+	}
 	<-started
-	requireUnavailable(t, call(t.Context(), g, raw)) // it says no size, so it needs room for the largest
-	go call(t.Context(), g, raw, frame.HeaderSize, size)
-	<-started // what says its size fits
-	finish <- nil
-	finish <- nil
-	require.Equal(t, codes.OK, (<-first).status.Code())
+	<-started
+	for _, protocol := range protocols {
+		requireUnavailable(t, send(t.Context(), g, protocol, raw))
+	}
+	go send(t.Context(), g, "http", encoded(t, frame.Traces, 1))
+	<-started // what is small fits
+	for range 3 {
+		finish <- nil
+	}
+	require.Equal(t, codes.OK, (<-answers).status.Code())
+	require.Equal(t, codes.OK, (<-answers).status.Code())
 	g.writes.Wait()
 	go call(t.Context(), g, raw)
 	<-started

@@ -3,6 +3,7 @@ package lifelinereceiver
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -11,6 +12,13 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+)
+
+// The values of request.format, as the receiver's metrics know them.
+const (
+	formatProto = "protobuf"
+	formatJSON  = "json"
 )
 
 // request is one export request, whatever protocol brought it.
@@ -21,9 +29,13 @@ type request struct {
 	arrived  time.Time
 	certCN   string                     // of the verified client certificate
 	header   func(name string) []string // by lower-case name
-	reserve  int64                      // bytes to reserve before the body is read
-	read     func(ctx context.Context, r *reservation) ([]byte, error)
-	deadline func() (time.Time, bool) // when the client gives up
+	deadline func() (time.Time, bool)   // when the client gives up
+	limit    int64                      // of its bytes, as sent and decompressed
+	open     decompressor               // nil: not compressed; known after begin
+	// begin returns how many bytes the client says it sends, -1 when it does not say.
+	begin func(ctx context.Context) (int64, error)
+	// read returns the body as it was sent, in memory that the reservation covers.
+	read func(ctx context.Context, held *reservation, length int64) ([]byte, error)
 }
 
 // one returns the value of a header that was sent exactly once.
@@ -32,6 +44,25 @@ func (r *request) one(name string) string {
 		return values[0]
 	}
 	return ""
+}
+
+// size returns the uncompressed size that the client says, -1 when it does not.
+func (r *request) size() int64 {
+	size, err := strconv.ParseInt(r.one(frame.HeaderSize), 10, 64)
+	if err != nil || size < 0 {
+		return -1
+	}
+	return size
+}
+
+// otherAudience returns an audience of the request that is not own, if there is one.
+func (r *request) otherAudience(own string) (string, bool) {
+	for _, sent := range r.header(frame.HeaderAudience) {
+		if own != "" && sent != "" && sent != own {
+			return sent, true
+		}
+	}
+	return "", false
 }
 
 func (r *request) batchID() (frame.BatchID, bool) {
@@ -63,49 +94,34 @@ const maxBodyTimeout = 15 * time.Second
 
 // handle takes a request from its headers to its answer: the job that was
 // written, or a refusal.
-func (g *gateway) handle(ctx context.Context, r *request) (*job, *refusal) {
+func (g *gateway) handle(ctx context.Context, r *request) (job, *refusal) {
 	ctx = r.observer.start(ctx, r.signal)
-	j, err := g.export(ctx, r)
-	if err != nil {
-		r.observer.end(ctx, r.signal, r.format, items(j), err)
-		return nil, err
+	j, refused := g.export(ctx, r)
+	var err error
+	if refused != nil {
+		err = refused
 	}
-	r.observer.end(ctx, r.signal, r.format, j.items, nil)
-	return j, nil
+	r.observer.end(ctx, r.signal, r.format, j.items, err)
+	return j, refused
 }
 
-func items(j *job) int64 {
-	if j == nil {
-		return 0
-	}
-	return j.items
-}
-
-// export does the work of handle. With a refusal it may return the job as well,
-// when it got far enough to know it.
-func (g *gateway) export(ctx context.Context, r *request) (*job, *refusal) {
-	if sent := r.one(frame.HeaderAudience); sent != "" && g.cfg.Audience != "" && sent != g.cfg.Audience {
-		return nil, wrongAudience(sent)
+// export does the work of handle. The job of a refused request is what is known
+// of it: nothing before it was understood.
+func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
+	if other, ok := r.otherAudience(g.cfg.Audience); ok {
+		return job{}, wrongAudience(other)
 	}
 	answer, cancel := context.WithDeadline(ctx, g.answerBy(r))
 	defer cancel()
 
-	held, err := g.admission.acquire(answer, r.reserve)
+	held, sent, err := g.take(answer, r)
 	if err != nil {
-		return nil, errBusy
+		return job{}, refuseBytes(err)
 	}
-	raw, err := r.read(answer, held)
+	j, raw, err := g.understand(answer, r, held, sent)
 	if err != nil {
 		held.release()
-		return nil, refuseBytes(err)
-	}
-	held.resize(int64(len(raw)))
-
-	_, ownAgent := r.batchID()
-	j, err := g.sinks[r.signal](raw, ownAgent)
-	if err != nil {
-		held.release()
-		return nil, refuseBytes(err)
+		return job{}, refuseBytes(err)
 	}
 	info := client.FromContext(ctx)
 	md := g.clientMetadata(r, info, raw)
@@ -114,23 +130,86 @@ func (g *gateway) export(ctx context.Context, r *request) (*job, *refusal) {
 	// cancellation: one client that goes away would fail the records of others
 	// that share a Kafka batch with it.
 	detached := context.WithoutCancel(ctx)
-	if !g.goWrite(func() {
+	if !g.run(&g.writes, func() {
 		defer held.release()
-		done <- j.write(detached, info, md)
+		err := j.write(detached, info, md)
+		g.explain(r.signal, err)
+		done <- err
 	}) {
 		held.release()
 		return j, errClosing
 	}
-	return j, g.await(answer, ctx, r.signal, j, done)
+	return j, await(answer, ctx, j.decoded, done)
+}
+
+// take reads the body of a request as it was sent. What it reserves covers it,
+// and what will come out of it as far as the client says.
+func (g *gateway) take(answer context.Context, r *request) (*reservation, []byte, error) {
+	length, err := r.begin(answer)
+	if err != nil {
+		return nil, nil, err
+	}
+	size := r.size()
+	if length > r.limit || size > r.limit {
+		return nil, nil, errLarge
+	}
+	reserve := length
+	if length < 0 {
+		reserve = step
+	}
+	if r.open != nil {
+		reserve += max(size, 0)
+	}
+	held, err := g.admission.acquire(answer, reserve)
+	if err != nil {
+		return nil, nil, errBusy
+	}
+	sent, err := r.read(answer, held, length)
+	if err != nil {
+		held.release()
+		return nil, nil, err
+	}
+	return held, sent, nil
+}
+
+// understand makes a job of the bytes that were sent, and returns its protobuf.
+// What small bytes can blow up happens here, and for one request per processor.
+func (g *gateway) understand(answer context.Context, r *request, held *reservation, sent []byte) (j job, raw []byte, err error) {
+	select {
+	case g.processors <- struct{}{}:
+		defer func() { <-g.processors }()
+	case <-answer.Done():
+		return job{}, nil, errBusy
+	}
+	size := r.size()
+	if raw = sent; r.open != nil {
+		if raw, err = unpack(sent, r.open, held, size, r.limit); err != nil {
+			return job{}, nil, err
+		}
+	}
+	if size >= 0 && size != int64(len(raw)) {
+		return job{}, nil, errSize
+	}
+	if r.format == formatJSON {
+		if err = held.need(jsonMemory(raw)); err != nil {
+			return job{}, nil, err
+		}
+		if raw, err = otlpcodec.FromJSON(r.signal, raw); err != nil {
+			return job{}, nil, err
+		}
+	}
+	held.resize(int64(cap(raw)))
+	_, ownAgent := r.batchID()
+	j, err = g.sinks[r.signal](raw, ownAgent, held)
+	return j, raw, err
 }
 
 // await waits for a write, but only as long as the client does.
-func (g *gateway) await(answer, request context.Context, s frame.Signal, j *job, done <-chan error) *refusal {
+func await(answer, request context.Context, decoded bool, done <-chan error) *refusal {
 	select {
 	case err := <-done:
 		if err != nil {
-			g.explain(s, err)
-			return refuseWrite(err, j.decoded)
+			return refuseWrite(err, decoded)
 		}
 		return nil
 	case <-answer.Done():
@@ -141,8 +220,8 @@ func (g *gateway) await(answer, request context.Context, s frame.Signal, j *job,
 	}
 }
 
-// explain logs the two errors of Kafka that do not heal by trying again and
-// that the exporter's own log line does not explain.
+// explain logs what nobody else explains: the two errors of Kafka that do not
+// heal by trying again, and a panic.
 func (g *gateway) explain(s frame.Signal, err error) {
 	topic := zap.String("topic", g.cfg.Passthrough.topic(s))
 	switch {
@@ -154,5 +233,7 @@ func (g *gateway) explain(s frame.Signal, err error) {
 		g.log.Error("The topic was deleted and made again. This process cannot write to it any more: restart it.",
 			topic, zap.Error(err))
 		componentstatus.ReportStatus(g.host, componentstatus.NewPermanentErrorEvent(err))
+	case errors.Is(err, errPanic):
+		g.log.Error("The pipeline behind the receiver panicked. The client keeps its data and tries again.", zap.Error(err))
 	}
 }

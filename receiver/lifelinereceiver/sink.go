@@ -1,9 +1,11 @@
 package lifelinereceiver
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 
 	"github.com/open-telemetry/opentelemetry-collector-contrib/pkg/kafka/topic"
@@ -18,9 +20,10 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 )
 
-// sink turns the bytes of a request into a job for its pipeline, or refuses
-// them. It does not touch the pipeline yet.
-type sink func(raw []byte, ownAgent bool) (*job, error)
+// sink turns the bytes of a request, which held covers, into a job for its
+// pipeline, or refuses them. It does not touch the pipeline yet. When it returns
+// a job, held covers what the job will write.
+type sink func(raw []byte, ownAgent bool, held *reservation) (job, error)
 
 // job is a request that is good to be written.
 type job struct {
@@ -32,39 +35,39 @@ type job struct {
 	write func(ctx context.Context, info client.Info, md map[string][]string) error
 }
 
+// expansion is how much larger than its bytes decoded telemetry is taken to be.
+const expansion = 8
+
+// jsonMemory returns what the conversion of an OTLP/JSON request takes: every
+// object of two characters becomes a struct.
+func jsonMemory(raw []byte) int64 {
+	const perObject, perComma = 256, 32
+	return 4*int64(len(raw)) + perObject*int64(bytes.Count(raw, []byte("{"))) + perComma*int64(bytes.Count(raw, []byte(",")))
+}
+
 // passthrough writes the bytes of a request as one log record, or as several
 // when they are too many for one Kafka record.
 func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink {
-	return func(raw []byte, ownAgent bool) (*job, error) {
+	limit := int64(cfg.MaxMessageBytes)
+	return func(raw []byte, ownAgent bool, held *reservation) (job, error) {
 		if len(raw) == 0 {
-			return &job{write: func(context.Context, client.Info, map[string][]string) error { return nil }}, nil
+			return job{write: func(context.Context, client.Info, map[string][]string) error { return nil }}, nil
 		}
-		items, err := otlpcodec.Count(s, raw)
-		if errors.Is(err, otlpcodec.ErrDeprecated) {
-			if raw, err = otlpcodec.Modernize(s, raw); err == nil {
-				items, err = otlpcodec.Count(s, raw)
-			}
-		}
+		pieces, err := split(s, raw, limit, held)
 		if err != nil {
-			return nil, err
+			return job{}, err
 		}
-		limit := int64(cfg.MaxMessageBytes)
-		pieces, err := otlpcodec.SplitTo(s, otlpcodec.Piece{Raw: raw, Items: items}, limit)
-		if err != nil {
-			return nil, err
-		}
-		j := &job{}
-		fit := pieces[:0]
+		j, fit := job{}, pieces[:0]
 		for _, p := range pieces {
 			switch {
 			case int64(len(p.Raw)) <= limit:
 				fit = append(fit, p)
 				j.items += p.Items
-			case ownAgent:
-				return nil, tooLarge(fmt.Sprintf("a single record of %d bytes is", len(p.Raw)))
+			case ownAgent || p.Items == 0: // a success would say that something was written
+				return job{}, tooLarge(fmt.Sprintf("what cannot be split and has %d bytes is", len(p.Raw)))
 			default:
 				j.rejected += p.Items
-				j.message = fmt.Sprintf("single records of more than %s cannot be stored", bytesize.Size(limit))
+				j.message = fmt.Sprintf("records that have more than %s with their resource cannot be stored", bytesize.Size(limit))
 			}
 		}
 		j.write = func(ctx context.Context, info client.Info, md map[string][]string) error {
@@ -78,13 +81,45 @@ func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink
 	}
 }
 
+// split checks raw and cuts it into pieces of at most limit bytes, where records
+// allow it, that held covers.
+func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpcodec.Piece, error) {
+	items, err := otlpcodec.Count(s, raw)
+	if errors.Is(err, otlpcodec.ErrDeprecated) {
+		if err := held.need(expansion * int64(len(raw))); err != nil {
+			return nil, err
+		}
+		if raw, err = otlpcodec.Modernize(s, raw); err == nil {
+			items, err = otlpcodec.Count(s, raw)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	pieces, err := otlpcodec.SplitTo(s, otlpcodec.Piece{Raw: raw, Items: items}, limit)
+	if err != nil {
+		return nil, err
+	}
+	var sum int64 // every piece repeats its resource and scope
+	for _, p := range pieces {
+		sum += int64(cap(p.Raw))
+	}
+	if err := held.need(sum); err != nil {
+		return nil, err
+	}
+	held.resize(sum)
+	return pieces, nil
+}
+
 // writeParts writes all parts at once and returns when the last one is done:
 // one after the other, a large request would wait for Kafka once per part.
 func writeParts(ctx context.Context, next consumer.Logs, parts []otlpcodec.Piece, info func(k int) client.Info) error {
 	errs := make([]error, len(parts))
 	var wg sync.WaitGroup
 	for k, part := range parts {
-		write := func() { errs[k] = next.ConsumeLogs(client.NewContext(ctx, info(k)), record(part.Raw)) }
+		write := func() {
+			errs[k] = guard(func() error { return next.ConsumeLogs(client.NewContext(ctx, info(k)), record(part.Raw)) })
+		}
 		if k == len(parts)-1 {
 			write()
 			break
@@ -93,6 +128,19 @@ func writeParts(ctx context.Context, next consumer.Logs, parts []otlpcodec.Piece
 	}
 	wg.Wait()
 	return errors.Join(errs...)
+}
+
+var errPanic = errors.New("panic")
+
+// guard turns a panic of the pipeline into an error: one request must not take
+// those of all other clients with it.
+func guard(write func() error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
+		}
+	}()
+	return write()
 }
 
 // record is the one log record that the kafka exporter's raw encoding turns
@@ -106,18 +154,21 @@ func record(raw []byte) plog.Logs {
 
 // decode is the sink of an ordinary receiver.
 func decode[T any](parse func([]byte) (T, error), count func(T) int, consume func(context.Context, T) error) sink {
-	return func(raw []byte, _ bool) (*job, error) {
+	return func(raw []byte, _ bool, held *reservation) (job, error) {
+		if err := held.need(expansion * int64(len(raw))); err != nil {
+			return job{}, err
+		}
 		data, err := parse(raw)
 		if err != nil {
-			return nil, err
+			return job{}, err
 		}
 		items := int64(count(data))
-		return &job{items: items, decoded: true, write: func(ctx context.Context, info client.Info, md map[string][]string) error {
+		return job{items: items, decoded: true, write: func(ctx context.Context, info client.Info, md map[string][]string) error {
 			if items == 0 {
 				return nil
 			}
 			info.Metadata = client.NewMetadata(md)
-			return consume(client.NewContext(ctx, info), data)
+			return guard(func() error { return consume(client.NewContext(ctx, info), data) })
 		}}, nil
 	}
 }
