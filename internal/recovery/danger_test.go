@@ -49,7 +49,7 @@ func TestDrillBomb(t *testing.T) {
 	var stored bytes.Buffer
 	require.NoError(t, otlpcodec.Compress(&stored, raw))
 	inWorld(t, func(w *world) {
-		w.drill("acme/host-17", func(f *frame.Frame) {
+		w.drill(func(f *frame.Frame) {
 			f.RawSize, f.Stored = int64(len(raw)), frame.Bytes(stored.Bytes())
 		})
 		decoded := 0
@@ -71,7 +71,7 @@ func TestDecodedUnderAMarker(t *testing.T) {
 					require.Len(t, w.under("lifeline/try/"), 1)
 				}}
 				if name == "drill" {
-					w.drill("acme/host-17", nil)
+					w.drill(nil)
 				} else {
 					f := w.logs("acme/host-17", 2, "x")
 					w.flare("acme/host-17", f)

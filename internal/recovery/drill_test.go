@@ -44,7 +44,7 @@ func TestDrills(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				id := w.drill("acme/host-17", func(f *frame.Frame) { c.change(f, w) })
+				id := w.drill(func(f *frame.Frame) { c.change(f, w) })
 				l := w.run(time.Minute)
 				require.Equal(t, []string{c.state}, w.states())
 				require.Empty(t, w.gateway.requests)

@@ -296,7 +296,8 @@ func TestRetryAfter(t *testing.T) {
 }
 
 // drill stores a drill; change may turn its telemetry into something else.
-func (w *world) drill(agent string, change func(f *frame.Frame)) string {
+func (w *world) drill(change func(f *frame.Frame)) string {
+	const agent = "acme/host-17"
 	f := w.frameOf(agent, drillLogs())
 	if change != nil {
 		change(&f)

@@ -123,7 +123,7 @@ func (w *world) scene() scene {
 		s.forwarded = append(s.forwarded, a, b)
 		s.signed = append(s.signed, w.flare(agent, a, b))
 	}
-	s.signed = append(s.signed, w.drill("acme/host-17", nil))
+	s.signed = append(s.signed, w.drill(nil))
 	s.rejected = w.rejected("globex/db-1")
 	s.signed = append(s.signed, s.rejected)
 	s.garbage = frame.RandomHex()

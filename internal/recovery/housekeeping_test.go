@@ -131,7 +131,7 @@ func TestSeqGapsSaturate(t *testing.T) {
 		k.learn(marker{FlareID: p + "1", Principal: p, BootID: "b", Seq: 0})
 		k.learn(marker{FlareID: p + "2", Principal: p, BootID: "b", Seq: maxSeq - 1})
 	}
-	require.EqualValues(t, int64(maxSeq), k.gaps())
+	require.Equal(t, int64(maxSeq), k.gaps())
 }
 
 // What signs the calls is renewed before every pass.
