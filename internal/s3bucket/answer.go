@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strings"
 	"time"
 
@@ -28,18 +29,16 @@ var (
 type answer struct {
 	header http.Header
 	body   []byte
-	date   time.Time
+	date   time.Time // unproven
 }
 
 // etag returns the ETag without its quotes: some servers leave them out in listings.
 func (a *answer) etag() string { return strings.Trim(a.header.Get("Etag"), `"`) }
 
-// read turns resp into an answer or a *bucket.Error. It learns the time from both.
+// read turns resp into an answer or a *bucket.Error. A good answer may still be a
+// stranger's: its caller looks at what it says, and then believes its date.
 func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
-	date, err := http.ParseTime(resp.Header.Get("Date"))
-	if err == nil {
-		c.clock.learn(date)
-	}
+	date, _ := http.ParseTime(resp.Header.Get("Date")) // no date: zero
 	if resp.StatusCode != http.StatusOK && (r.op != "delete" || resp.StatusCode != http.StatusNoContent) {
 		note, _ := readAll(resp, maxNote) // what was cut off does not parse
 		return nil, c.refusal(r, resp, note, date)
@@ -50,7 +49,7 @@ func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
 		if r.op == "get" && errors.Is(err, errTooLarge) {
 			kind = bucket.TooLarge
 		}
-		return nil, &bucket.Error{Op: r.op, Key: r.key, Kind: kind, Date: date, Err: fmt.Errorf("read the answer: %w", err)}
+		return nil, &bucket.Error{Op: r.op, Key: r.key, Kind: kind, Err: fmt.Errorf("read the answer: %w", err)}
 	}
 	return &answer{header: resp.Header, body: body, date: date}, nil
 }
@@ -79,18 +78,31 @@ type note struct {
 	Message string
 }
 
-// refusal explains an answer that is not a good one.
-func (c *Client) refusal(r *request, resp *http.Response, body []byte, date time.Time) *bucket.Error {
-	e := &bucket.Error{Op: r.op, Key: r.key, Date: date}
+var codeForm = regexp.MustCompile(`^[A-Za-z0-9.]{1,64}$`)
+
+// noteIn returns the error document in body; false if it holds none of S3's.
+func noteIn(body []byte) (note, bool) {
 	var n note
-	if err := xml.Unmarshal(body, &n); err != nil || n.Code == "" {
+	if err := xml.Unmarshal(body, &n); err != nil || !codeForm.MatchString(n.Code) {
+		return note{}, false
+	}
+	return n, true
+}
+
+// refusal explains an answer that is not a good one. Only S3's own tells the time.
+func (c *Client) refusal(r *request, resp *http.Response, body []byte, date time.Time) *bucket.Error {
+	e := &bucket.Error{Op: r.op, Key: r.key}
+	n, ok := noteIn(body)
+	if !ok {
 		e.Err = fmt.Errorf("status %d: %w", resp.StatusCode, errForeign)
 		return e
 	}
+	c.clock.learn(date)
+	e.Date = date
 	e.Kind, e.Code = kindOf(resp.StatusCode, n.Code), n.Code
 	message := fmt.Sprintf("%.*q", maxMessage, n.Message)
 	if region := resp.Header.Get("X-Amz-Bucket-Region"); region != "" && region != c.cfg.region() {
-		message += fmt.Sprintf(" (region: the bucket is in %q)", region)
+		message += fmt.Sprintf(" (region: the bucket is in %.64q)", region)
 	}
 	e.Err = fmt.Errorf("status %d: %s", resp.StatusCode, message)
 	return e
@@ -134,9 +146,8 @@ func (a *answer) copied(r *request) (bucket.Info, error) {
 		LastModified time.Time
 	}
 	if err := xml.Unmarshal(a.body, &result); err != nil || result.ETag == "" {
-		var n note
-		_ = xml.Unmarshal(a.body, &n) // no note: no code
-		return bucket.Info{}, &bucket.Error{Op: r.op, Key: r.key, Kind: bucket.Unknown, Code: n.Code, Date: a.date, Err: errors.New("the copy failed after it had begun")}
+		n, _ := noteIn(a.body) // no note: no code
+		return bucket.Info{}, &bucket.Error{Op: r.op, Key: r.key, Kind: bucket.Unknown, Code: n.Code, Err: errors.New("the copy failed after it had begun")}
 	}
 	return bucket.Info{Key: r.target, ETag: strings.Trim(result.ETag, `"`), LastModified: result.LastModified, Date: a.date}, nil
 }
@@ -155,7 +166,7 @@ func (a *answer) page(r *request, after string) (bucket.Page, error) {
 		}
 	}
 	if err := xml.Unmarshal(a.body, &list); err != nil {
-		return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("%w: %w", errForeign, err))
+		return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("%w: %.*q", errForeign, maxMessage, err.Error()))
 	}
 	page := bucket.Page{More: list.IsTruncated, Date: a.date, Objects: make([]bucket.Info, 0, len(list.Contents))}
 	for _, o := range list.Contents {
@@ -167,7 +178,7 @@ func (a *answer) page(r *request, after string) (bucket.Page, error) {
 			}
 		}
 		if key <= after || !strings.HasPrefix(key, r.key) {
-			return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("the listing is not in order at %q; directory buckets are not supported", key))
+			return bucket.Page{}, r.fail(bucket.Unknown, fmt.Errorf("the listing is not in order at %.*q; directory buckets are not supported", maxMessage, key))
 		}
 		after = key
 		page.Objects = append(page.Objects, bucket.Info{Key: key, Size: o.Size, ETag: strings.Trim(o.ETag, `"`), LastModified: o.LastModified, Date: a.date})

@@ -51,7 +51,8 @@ func New(cfg Config) (*Client, error) {
 func (c *Client) Prefix() string { return c.cfg.Prefix }
 
 // ClockOffset returns what to add to the local clock to get the store's, as its
-// last answer told it; 0 if there was none or if they agree within two seconds.
+// last answer told it: one that only S3 gives, since anybody on the way can send a
+// date. It is 0 if there was none or if they agree within two seconds.
 func (c *Client) ClockOffset() time.Duration { return c.clock.offset() }
 
 // Close closes idle connections. The Client stays usable.
@@ -90,7 +91,7 @@ func (c *Client) probe(ctx context.Context) error {
 	r.probe = true
 	a, err := c.do(ctx, &r)
 	if err == nil {
-		_, err = a.page(&r, "")
+		_, err = c.page(&r, a, "")
 	}
 	if err != nil && codeOf(err) != "AccessDenied" {
 		return err
@@ -114,7 +115,7 @@ func codeOf(err error) string {
 // Put implements bucket.Bucket. body is written twice, once to hash it and once
 // to send it, and not read any more when Put has returned.
 func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
-	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body}
+	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body, limit: maxNote}
 	hash := sha256.New()
 	if n, err := body.WriteTo(hash); err != nil || n != body.Len() {
 		return bucket.Info{}, r.fail(bucket.Unreachable, fmt.Errorf("read the body: %d of %d bytes: %w", n, body.Len(), errors.Join(err, errShortBody)))
@@ -133,9 +134,13 @@ func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts buck
 		return bucket.Info{}, err
 	}
 	stored := a.header.Get("X-Amz-Checksum-Sha256")
+	if n, failed := noteIn(a.body); failed {
+		return bucket.Info{}, &bucket.Error{Op: r.op, Key: key, Kind: bucket.Unknown, Code: n.Code, Err: errors.New("an error with status 200")}
+	}
 	if a.etag() == "" || (stored != "" && stored != digest) {
 		return bucket.Info{}, r.fail(bucket.Unknown, errForeign)
 	}
+	c.clock.learn(a.date)
 	return bucket.Info{Key: key, Size: body.Len(), ETag: a.etag(), Date: a.date}, nil
 }
 
@@ -151,6 +156,7 @@ func (c *Client) Get(ctx context.Context, key string, limit int64) ([]byte, buck
 	if a.etag() == "" {
 		return nil, bucket.Info{}, r.fail(bucket.Unknown, errForeign)
 	}
+	c.clock.learn(a.date)
 	modified, _ := http.ParseTime(a.header.Get("Last-Modified"))
 	return a.body, bucket.Info{Key: key, Size: int64(len(a.body)), ETag: a.etag(), LastModified: modified, Date: a.date}, nil
 }
@@ -177,7 +183,9 @@ func (c *Client) Copy(ctx context.Context, src, dst string) (bucket.Info, error)
 	if err != nil {
 		return bucket.Info{}, err
 	}
-	return a.copied(&r)
+	info, err := a.copied(&r)
+	c.clock.learn(info.Date)
+	return info, err
 }
 
 // List implements bucket.Bucket.
@@ -191,7 +199,14 @@ func (c *Client) List(ctx context.Context, prefix, after string) (bucket.Page, e
 	if err != nil {
 		return bucket.Page{}, err
 	}
-	return a.page(&r, after)
+	return c.page(&r, a, after)
+}
+
+// page reads a listing, and the time if it is one.
+func (c *Client) page(r *request, a *answer, after string) (bucket.Page, error) {
+	page, err := a.page(r, after)
+	c.clock.learn(page.Date)
+	return page, err
 }
 
 func listing(prefix string, query url.Values) request {

@@ -1,11 +1,16 @@
 package s3bucket
 
 import (
+	"errors"
+	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 )
 
 func TestClock(t *testing.T) {
@@ -48,4 +53,56 @@ func TestSkewedClock(t *testing.T) {
 	require.InDelta(t, ahead, b.ClockOffset(), float64(2*time.Second))
 	require.NoError(t, put(t.Context(), b))
 	require.Equal(t, 3, calls)
+}
+
+// TestStrangersTellNoTime: a proxy's page or a half good answer must not move the
+// clock that requests are signed with, and that flares are dated by.
+func TestStrangersTellNoTime(t *testing.T) {
+	const ahead = 48 * time.Hour
+	var answer http.HandlerFunc
+	b := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Date", time.Now().Add(ahead).UTC().Format(http.TimeFormat))
+		answer(w, r)
+	})
+	say := func(status int, body string) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status); fmt.Fprint(w, body) }
+	}
+	for _, status := range []int{200, 302, 403, 404, 502, 503} {
+		for _, body := range []string{
+			"", "<html>bad gateway</html>", "<Error><Code></Code></Error>",
+			"<Error><Code>Access Denied</Code></Error>", "<Error><Code>Ac\u009b31m</Code></Error>",
+			"<Error><Code>" + strings.Repeat("A", 65) + "</Code></Error>",
+		} {
+			answer = say(status, body)
+			_, get, getErr := b.Get(t.Context(), "f/k", 1<<10)
+			_, list := b.List(t.Context(), "f/", "")
+			_, cp := b.Copy(t.Context(), "f/k", "q/k")
+			for _, err := range []error{put(t.Context(), b), getErr, list, cp} {
+				requireError(t, err, bucket.Unknown, "")
+				e, _ := errors.AsType[*bucket.Error](err)
+				require.Zero(t, e.Date)
+				require.Less(t, len(err.Error()), 400)
+			}
+			require.Zero(t, get.Date)
+			require.Zero(t, b.ClockOffset(), "%d %q", status, body)
+		}
+	}
+	for name, c := range map[string]struct {
+		answer http.HandlerFunc
+		call   func() error
+	}{
+		"put":     {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }, func() error { return put(t.Context(), b) }},
+		"get":     {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }, func() error { _, _, err := b.Get(t.Context(), "f/k", 1); return err }},
+		"list":    {say(200, listed(false, "f/k")), func() error { _, err := b.List(t.Context(), "f/", ""); return err }},
+		"copy":    {say(200, `<CopyObjectResult><ETag>"tag"</ETag></CopyObjectResult>`), func() error { _, err := b.Copy(t.Context(), "f/k", "q/k"); return err }},
+		"refusal": {say(404, "<Error><Code>NoSuchKey</Code></Error>"), func() error { _, err := b.Delete(t.Context(), "f/k"); return err }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b.clock.learn(time.Now())
+			require.Zero(t, b.ClockOffset())
+			answer = c.answer
+			require.NoError(t, c.call())
+			require.InDelta(t, ahead, b.ClockOffset(), float64(2*time.Second))
+		})
+	}
 }

@@ -202,3 +202,18 @@ func TestPutNeverStoresHalfABody(t *testing.T) {
 	_, err = b.Put(t.Context(), "f/k", &short{good: 1}, once)
 	requireError(t, err, bucket.Unknown, "")
 }
+
+// S3 sends no body with a stored object. Servers that do have stored it too, if
+// the body is no error.
+func TestPutTakesAnAnswerWithABody(t *testing.T) {
+	body := "<PutObjectResult/>"
+	b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("ETag", "tag")
+		fmt.Fprint(w, body)
+	})
+	require.NoError(t, put(t.Context(), b))
+	body = "<Error><Code>InternalError</Code></Error>"
+	requireError(t, put(t.Context(), b), bucket.Unknown, "InternalError")
+	body = strings.Repeat("x", maxNote+1)
+	requireError(t, put(t.Context(), b), bucket.Unknown, "")
+}
