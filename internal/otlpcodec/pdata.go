@@ -48,11 +48,10 @@ func encode(s frame.Signal, items, maxSize int64, marshal func() ([]byte, error)
 		return nil, fmt.Errorf("encode %s: %w", s, err)
 	}
 	whole := Piece{Raw: raw, Items: items}
-	pieces, err := SplitTo(s, whole, maxSize)
-	if err != nil { // too deep for the walk: still no reason to refuse it here
-		return []Piece{whole}, nil
+	if pieces, err := SplitTo(s, whole, maxSize); err == nil {
+		return pieces, nil
 	}
-	return pieces, nil
+	return []Piece{whole}, nil // too deep for the walk: no reason to refuse it here
 }
 
 // DecodeTraces decodes an export request.

@@ -161,12 +161,12 @@ func TestSplitDoesNotMultiply(t *testing.T) {
 		resource, records int
 		fits              bool
 	}{
-		{limit / 3, 256 << 10, true},
-		{limit / 2, 256 << 10, true},
+		{limit / 3, 64 << 10, true},
+		{limit / 2, 64 << 10, true},
 		{limit * 6 / 10, limit / 4, true}, // the last cut pays if both halves fit
-		{limit * 9 / 10, 256 << 10, false},
-		{limit - 1<<10, 256 << 10, false},
-		{2 * limit, 256 << 10, false},
+		{limit * 9 / 10, 64 << 10, false},
+		{limit - 1<<10, 64 << 10, false},
+		{2 * limit, 64 << 10, false},
 	} {
 		ld := heavy(c.resource, c.records)
 		raw, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)
@@ -193,7 +193,7 @@ func TestSplitDoesNotMultiply(t *testing.T) {
 // One record that does not fit, and a great many that do: every cut on the way
 // to it repeats the resource.
 func TestSplitDoesNotMultiplyAroundOneRecord(t *testing.T) {
-	const limit, n = 256 << 10, 64 << 10
+	const limit, n = 64 << 10, 16 << 10
 	ld := heavy(limit, n)
 	ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(n - 1).Body().SetStr(strings.Repeat("y", 2*limit))
 	raw, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)
