@@ -54,12 +54,13 @@ func each(c *cobra.Command, items []item, do func(context.Context, item) error) 
 	return nil
 }
 
-// tally is each for a command that fails if one item is not good.
-func tally(c *cobra.Command, items []item, do func(context.Context, item) (bool, error)) error {
+// tally is each for a command that fails if one item is not what it should be:
+// good, written.
+func tally(c *cobra.Command, items []item, what string, do func(context.Context, item) (bool, error)) error {
 	failed := 0
 	err := each(c, items, func(ctx context.Context, it item) error {
-		good, err := do(ctx, it)
-		if !good {
+		ok, err := do(ctx, it)
+		if !ok {
 			failed++
 		}
 		return err
@@ -68,7 +69,7 @@ func tally(c *cobra.Command, items []item, do func(context.Context, item) (bool,
 		return err
 	}
 	if failed > 0 {
-		return fmt.Errorf("%d of %d flares are not good", failed, len(items))
+		return fmt.Errorf("%d of %d flares are not %s", failed, len(items), what)
 	}
 	return nil
 }

@@ -57,6 +57,10 @@ func (f flareCommand) build() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if len(items) == 0 {
+				fmt.Fprintf(c.ErrOrStderr(), "no flares in %s\n", d.source)
+				return nil
+			}
 			return f.run(c, d, items, flags.json)
 		},
 	}
@@ -104,7 +108,7 @@ func newFlareInspect() *cobra.Command {
 have been made up by anybody who can write to the bucket.`,
 		needsKey: true,
 		run: func(c *cobra.Command, d *desk, items []item, asJSON bool) error {
-			return tally(c, items, func(ctx context.Context, it item) (bool, error) {
+			return tally(c, items, "good", func(ctx context.Context, it item) (bool, error) {
 				r := d.inspect(ctx, it)
 				ok := r.State == stateGood || r.State == stateUnverified
 				if asJSON {
@@ -123,7 +127,7 @@ func newFlareVerify() *cobra.Command {
 record's hash, to the last byte. Exit code 1 if one of them is not good.`,
 		needsKey: true, needsTrust: true,
 		run: func(c *cobra.Command, d *desk, items []item, asJSON bool) error {
-			return tally(c, items, func(ctx context.Context, it item) (bool, error) {
+			return tally(c, items, "good", func(ctx context.Context, it item) (bool, error) {
 				r, _ := d.verify(ctx, it)
 				return r.State == stateGood, printResult(c, &r, asJSON)
 			})

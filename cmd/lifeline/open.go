@@ -19,6 +19,7 @@ func newFlareOpen() *cobra.Command {
 		long: `Verifies flares as recovery does and writes the files of every good one to
 FOLDER/<flare id>/: manifest.json, manifest.json.sig and the records. Nothing is
 written of a flare that is not good, no file is overwritten, and the flares stay.
+One that cannot be written does not keep the others back.
 
 Send the records of one signal to a gateway with
   curl -fsS --data-binary @FILE -H 'Content-Encoding: zstd' \
@@ -33,14 +34,14 @@ Send the records of one signal to a gateway with
 				return fmt.Errorf("-C: %w; make the folder first", err)
 			}
 			defer func() { err = errors.Join(err, root.Close()) }()
-			return tally(c, items, func(ctx context.Context, it item) (bool, error) {
+			return tally(c, items, "written", func(ctx context.Context, it item) (bool, error) {
 				r, f := d.verify(ctx, it)
 				if f != nil {
 					if err := extract(root, it.id, f); err != nil {
-						return false, err
+						r.State, r.Error = stateNotWritten, err.Error()
 					}
 				}
-				return f != nil, printResult(c, &r, asJSON)
+				return r.State == stateGood, printResult(c, &r, asJSON)
 			})
 		},
 	}.build()
@@ -53,10 +54,10 @@ Send the records of one signal to a gateway with
 // A folder that cannot be completed is removed.
 func extract(root *os.Root, id string, f *flare.Flare) error {
 	if err := root.Mkdir(id, 0o700); err != nil {
-		return fmt.Errorf("write flare %s: %w", id, err)
+		return fmt.Errorf("write: %w", err)
 	}
 	if err := fill(root, id, f); err != nil {
-		return fmt.Errorf("write flare %s: %w", id, errors.Join(err, root.RemoveAll(id)))
+		return fmt.Errorf("write: %w", errors.Join(err, root.RemoveAll(id)))
 	}
 	return nil
 }

@@ -14,6 +14,7 @@ const (
 	stateBad        = "bad"          // it will never be good
 	stateNotNow     = "not_now"      // other keys, settings or a newer version may open it
 	stateUnread     = "unread"       // it could not be fetched
+	stateNotWritten = "not_written"  // good, but its files could not be written
 	stateUnverified = "not_verified" // intact as far as it says of itself
 )
 

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 
@@ -27,12 +28,15 @@ type item struct {
 
 // source is where flares are.
 type source interface {
+	fmt.Stringer // names the place
 	list(ctx context.Context) ([]item, error)
 	read(ctx context.Context, it item) ([]byte, error)
 }
 
 // files are flares in the file system: args name files and folders.
 type files struct{ args []string }
+
+func (f files) String() string { return strings.Join(f.args, ", ") }
 
 func (f files) list(context.Context) ([]item, error) {
 	var items []item
@@ -72,9 +76,12 @@ func (f files) read(_ context.Context, it item) ([]byte, error) {
 // objects are flares in a bucket: args name ids or keys, none means all.
 type objects struct {
 	bucket bucket.Bucket
+	name   string
 	prefix string
 	args   []string
 }
+
+func (o objects) String() string { return o.prefix + " of the bucket " + o.name }
 
 func (o objects) list(ctx context.Context) ([]item, error) {
 	wanted := map[string]bool{}
@@ -152,18 +159,21 @@ func (b *bucketFlags) source(args []string) (source, error) {
 		}
 		return files{args}, nil
 	}
+	if b.cfg.CredentialsFile == "" { // the other ways of a configuration are no flags
+		return nil, usagef("--credentials-file is missing: name the file with recovery's credentials")
+	}
 	client, err := s3bucket.New(b.cfg)
 	if err != nil {
 		return nil, &usageError{flagNames(err)}
 	}
-	return objects{client, b.cfg.Prefix, args}, nil
+	return objects{client, b.cfg.Bucket, b.cfg.Prefix, args}, nil
 }
+
+var configKey = regexp.MustCompile(`(?m)^[a-z_]+:`)
 
 // flagNames spells the keys of a configuration as this tool's flags.
 func flagNames(err error) error {
-	text := err.Error()
-	for _, key := range []string{"path_style", "credentials_file", "ca_file"} {
-		text = strings.ReplaceAll(text, key, strings.ReplaceAll(key, "_", "-"))
-	}
-	return errors.New(text)
+	return errors.New(configKey.ReplaceAllStringFunc(err.Error(), func(key string) string {
+		return "--" + strings.ReplaceAll(key, "_", "-")
+	}))
 }
