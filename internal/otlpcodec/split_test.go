@@ -193,7 +193,7 @@ func TestSplitDoesNotMultiply(t *testing.T) {
 // One record that does not fit, and a great many that do: every cut on the way
 // to it repeats the resource.
 func TestSplitDoesNotMultiplyAroundOneRecord(t *testing.T) {
-	const limit, n = 64 << 10, 16 << 10
+	const limit, n = 256 << 10, 64 << 10
 	ld := heavy(limit, n)
 	ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(n - 1).Body().SetStr(strings.Repeat("y", 2*limit))
 	raw, err := (&plog.ProtoMarshaler{}).MarshalLogs(ld)
