@@ -61,15 +61,6 @@ func edit(t testing.TB, value any, path ...any) []byte {
 
 func TestManifestRefused(t *testing.T) {
 	long := strings.Repeat("x", maxReport)
-	manyKeys := map[string][]string{}
-	for i := range maxMetaKeys + 1 {
-		manyKeys[fmt.Sprintf("x-%d", i)] = []string{"a"}
-	}
-	manyValues := map[string][]string{}
-	for i := range maxMetaKeys {
-		manyValues[fmt.Sprintf("x-%d", i)] = make([]string, maxMetaValues)
-	}
-	large := strings.Repeat("a", maxMetaValue)
 	r := func(field string) []any { return []any{"records", 0, field} }
 	for _, c := range []struct {
 		value any
@@ -119,21 +110,43 @@ func TestManifestRefused(t *testing.T) {
 		{"x", r("batch_id"), "batch_id"},
 		{"", r("frame"), "lifeline-frame"},
 		{"seq=1", r("frame"), "lifeline-frame"},
-		{map[string][]string{"lifeline-agent": {"initech/web-1"}}, r("meta"), "may not travel"},
-		{map[string][]string{"authorization": {"Bearer x"}}, r("meta"), "may not travel"},
-		{map[string][]string{"content-length": {"1"}}, r("meta"), "may not travel"},
-		{map[string][]string{"x y": {"1"}}, r("meta"), "may not travel"},
-		{map[string][]string{"x": {"a\r\nlifeline-agent: b"}}, r("meta"), "cannot be a header"},
-		{map[string][]string{"x": {strings.Repeat("a", maxMetaValue+1)}}, r("meta"), "cannot be a header"},
-		{map[string][]string{"x": make([]string, maxMetaValues+1)}, r("meta"), "cannot be a header"},
-		{manyKeys, r("meta"), "more than 64 keys"},
-		{map[string][]string{"x": {large, large}, "y": {large, large}}, r("meta"), "more than 16384 bytes"},
-		{manyValues, r("meta"), "more than 16384 bytes"},
 	} {
 		t.Run(fmt.Sprint(c.path, " ", c.want), func(t *testing.T) {
 			_, err := decodeManifest(edit(t, c.value, c.path...))
 			require.ErrorContains(t, err, c.want)
 			require.NotErrorIs(t, err, errNewer)
+		})
+	}
+}
+
+func TestMetaRefused(t *testing.T) {
+	manyKeys := map[string][]string{}
+	for i := range maxMetaKeys + 1 {
+		manyKeys[fmt.Sprintf("x-%d", i)] = []string{"a"}
+	}
+	manyValues := map[string][]string{}
+	for i := range maxMetaKeys {
+		manyValues[fmt.Sprintf("x-%d", i)] = make([]string, maxMetaValues)
+	}
+	large := strings.Repeat("a", maxMetaValue)
+	for _, c := range []struct {
+		meta map[string][]string
+		want string
+	}{
+		{map[string][]string{"lifeline-agent": {"initech/web-1"}}, "may not travel"},
+		{map[string][]string{"authorization": {"Bearer x"}}, "may not travel"},
+		{map[string][]string{"content-length": {"1"}}, "may not travel"},
+		{map[string][]string{"x y": {"1"}}, "may not travel"},
+		{map[string][]string{"x": {"a\r\nlifeline-agent: b"}}, "cannot be a header"},
+		{map[string][]string{"x": {strings.Repeat("a", maxMetaValue+1)}}, "cannot be a header"},
+		{map[string][]string{"x": make([]string, maxMetaValues+1)}, "cannot be a header"},
+		{manyKeys, "more than 64 keys"},
+		{map[string][]string{"x": {large, large}, "y": {large, large}}, "more than 16384 bytes"},
+		{manyValues, "more than 16384 bytes"},
+	} {
+		t.Run(c.want, func(t *testing.T) {
+			_, err := decodeManifest(edit(t, c.meta, "records", 0, "meta"))
+			require.ErrorContains(t, err, c.want)
 		})
 	}
 }
