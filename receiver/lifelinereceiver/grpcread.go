@@ -22,10 +22,9 @@ type messageStream interface {
 
 // message reads the one message of a stream.
 type message struct {
-	gateway    *gateway
-	stream     messageStream
-	request    *request
-	compressed bool // set by begin
+	gateway *gateway
+	stream  messageStream
+	request *request // begin sets its open
 }
 
 // firstByteTimeout is how long a stream may be silent. It holds no bytes until

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -74,7 +75,7 @@ func TestRawMessagesOverGRPC(t *testing.T) {
 		"cut off":              {"", whole[:len(whole)/2], codes.Unavailable, "did not arrive whole"},
 		"cut off in its head":  {"", whole[:3], codes.Unavailable, "did not arrive whole"},
 		"no message":           {"", nil, codes.Unavailable, "did not arrive in time"}, // grpc-go does not pass on this end
-		"two messages":         {"", append(whole[:len(whole):len(whole)], whole...), codes.InvalidArgument, "more than one message"},
+		"two messages":         {"", slices.Concat(whole, whole), codes.InvalidArgument, "more than one message"},
 		"no gRPC":              {"", append([]byte{7}, whole[1:]...), codes.InvalidArgument, "not a gRPC message"},
 		"says it is too large": {"", []byte{0, 0x40, 0, 0, 0}, codes.ResourceExhausted, "larger than max"},
 		"bomb":                 {"zstd", prefixed(1, zstdBytes(t, make([]byte, 64<<20))), codes.ResourceExhausted, "larger than max"},

@@ -80,7 +80,7 @@ func (s *fakeStream) Read(int) (mem.BufferSlice, error) {
 func TestGRPCReservesBeforeItReads(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
 	body := make([]byte, 18<<20)
-	header := binary.BigEndian.AppendUint32([]byte{0}, uint32(len(body)))
+	header := prefixed(0, body)[:5]
 	reads := 0
 	r := &request{header: func(string) []string { return []string{"1"} }, arrived: time.Now(), limit: 20 << 20}
 	m := &message{gateway: g, request: r, stream: &fakeStream{header: header, body: body, read: func() {
@@ -153,8 +153,9 @@ func TestGRPCZstdWindowIsBounded(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
 	window := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 19 << 3, 0x0b, 0, 0, 0} // of 512 MiB
 	require.Less(t, allocated(func() {
-		code, text := rawCall(t, g, "zstd", append([]byte{1, 0, 0, 0, byte(len(window))}, window...))
-		require.Equal(t, codes.InvalidArgument, code, text)
+		code, text := rawCall(t, g, "zstd", prefixed(1, window))
+		require.Equal(t, codes.InvalidArgument, code)
+		require.Contains(t, text, "does not decompress")
 	}), int64(64<<20))
 }
 
@@ -239,6 +240,8 @@ func TestPartsAreReserved(t *testing.T) {
 	require.Greater(t, sum, int64(len(raw)))
 	require.GreaterOrEqual(t, used.Load(), sum)
 	require.Equal(t, g.admission.total, g.admission.room())
+	_, err := split(frame.Logs, raw, 900<<10, room(t, 64<<20, int64(len(raw))))
+	require.ErrorIs(t, err, errBusy, "there is room for the request, but not for its parts")
 }
 
 func TestSplitBomb(t *testing.T) {

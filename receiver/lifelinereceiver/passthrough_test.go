@@ -140,7 +140,7 @@ func TestAudience(t *testing.T) {
 			k := &kafka{}
 			g := startPassthrough(t, k, func(cfg *Config) { cfg.Audience = c.own })
 			var headers []string
-			for _, sent := range strings.Split(c.sent, "|") {
+			for sent := range strings.SplitSeq(c.sent, "|") {
 				headers = append(headers, frame.HeaderAudience, sent)
 			}
 			r := send(t.Context(), g, protocol, raw, headers...)
@@ -256,7 +256,8 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	for _, protocol := range protocols {
 		requireUnavailable(t, send(t.Context(), g, protocol, raw))
 	}
-	go send(t.Context(), g, "http", encoded(t, frame.Traces, 1))
+	small := encoded(t, frame.Traces, 1)
+	go send(t.Context(), g, "http", small)
 	<-started // what is small fits
 	for range 3 {
 		finish <- nil
