@@ -39,10 +39,10 @@ func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 // forwardRecord brings one record to its fate, in halves if it is too large. Its
 // error is the path's.
 func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
-	if w.settled(r.BatchID) {
+	if w.settled(r.key()) {
 		return nil
 	}
-	if w.split[r.BatchID] {
+	if w.split[r.key()] {
 		return l.forwardHalves(ctx, w, r, nil)
 	}
 	l.pace.wait(ctx, r.Stored.Len())
@@ -53,7 +53,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	switch a.Verdict {
 	case otlpsend.Delivered:
 		l.acks[r.Signal]++
-		w.ack(r.BatchID)
+		w.ack(r.key())
 		w.event.Items += r.Header.Items - a.Rejected
 		l.update(func(s *Snapshot) {
 			s.RecoveredItems += r.Header.Items - a.Rejected
@@ -111,8 +111,8 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) 
 		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, err))
 		return nil
 	}
-	w.split[r.BatchID] = true
-	delete(w.doubt, r.BatchID)
+	w.split[r.key()] = true
+	delete(w.doubt, r.key())
 	if err := l.forwardRecord(ctx, w, left); err != nil {
 		return err
 	}

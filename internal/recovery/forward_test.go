@@ -51,6 +51,24 @@ func TestAckedIsNotSentAgain(t *testing.T) {
 	})
 }
 
+// One batch id in two signals, which nothing keeps a writer from: both records
+// are sent. Taken for one, the second would be deleted without an ack.
+func TestOneBatchIDInTwoSignals(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a := w.logs("acme/host-17", 1, "x")
+		b := a
+		b.Signal = frame.Traces
+		w.flare("acme/host-17", b, a)
+		w.run(5 * time.Minute)
+		sent := map[frame.Signal]int{}
+		for _, r := range w.gateway.requests {
+			sent[r.Signal]++
+		}
+		require.Equal(t, map[frame.Signal]int{frame.Logs: 1, frame.Traces: 1}, sent)
+		require.Equal(t, []string{"recovered"}, w.states())
+	})
+}
+
 // Two bad records among good ones: the good ones arrive once, the flare ends in
 // quarantine with a marker, and other flares are not held up.
 func TestTwoBadRecords(t *testing.T) {

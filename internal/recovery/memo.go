@@ -40,11 +40,17 @@ type work struct {
 	keys   *Keys // that opened it
 	marker marker
 	event  Event
-	acked  map[frame.BatchID]bool
-	split  map[frame.BatchID]bool  // too large: its halves are sent instead
-	doubt  map[frame.BatchID]doubt // refused as bad data
-	bad    map[frame.BatchID]error // refused again after another record was acked
+	acked  map[recordKey]bool
+	split  map[recordKey]bool  // too large: its halves are sent instead
+	doubt  map[recordKey]doubt // refused as bad data
+	bad    map[recordKey]error // refused again after another record was acked
 }
+
+// recordKey names a record within its flare. A batch id alone does not: nothing
+// keeps a writer from using one id in two signals.
+type recordKey string
+
+func (r record) key() recordKey { return recordKey(r.Signal.String() + " " + string(r.BatchID)) }
 
 // doubt is a refusal that may be the server's fault.
 type doubt struct {
@@ -54,8 +60,8 @@ type doubt struct {
 
 func newWork() *work {
 	return &work{
-		acked: map[frame.BatchID]bool{}, split: map[frame.BatchID]bool{},
-		doubt: map[frame.BatchID]doubt{}, bad: map[frame.BatchID]error{},
+		acked: map[recordKey]bool{}, split: map[recordKey]bool{},
+		doubt: map[recordKey]doubt{}, bad: map[recordKey]error{},
 	}
 }
 
@@ -66,9 +72,9 @@ func (w *work) verified(keys *Keys, fl *flare.Flare) {
 	w.event.Principal, w.event.Agent, w.event.Why = fl.Principal, fl.Manifest.Agent, fl.Manifest.Reason
 }
 
-// settled reports whether nothing more is to be sent for id.
-func (w *work) settled(id frame.BatchID) bool {
-	return w.acked[id] || w.bad[id] != nil
+// settled reports whether nothing more is to be sent for k.
+func (w *work) settled(k recordKey) bool {
+	return w.acked[k] || w.bad[k] != nil
 }
 
 // refuse notes that a server refused a record as bad data when the process had
@@ -76,13 +82,13 @@ func (w *work) settled(id frame.BatchID) bool {
 // another record of the signal was acked since the first one: a firewall, or a
 // gateway with a wrong configuration, refuses everything, or one signal.
 func (w *work) refuse(r record, acks uint64, why error) {
-	first, again := w.doubt[r.BatchID]
+	first, again := w.doubt[r.key()]
 	switch {
 	case !again:
-		w.doubt[r.BatchID] = doubt{r.Signal, acks}
+		w.doubt[r.key()] = doubt{r.Signal, acks}
 	case acks > first.acks:
-		delete(w.doubt, r.BatchID)
-		w.bad[r.BatchID] = why
+		delete(w.doubt, r.key())
+		w.bad[r.key()] = why
 	}
 }
 
@@ -97,10 +103,10 @@ func (l *Loop) provable(w *work) bool {
 	return false
 }
 
-// ack notes that id is stored.
-func (w *work) ack(id frame.BatchID) {
-	w.acked[id] = true
-	delete(w.doubt, id)
+// ack notes that k is stored.
+func (w *work) ack(k recordKey) {
+	w.acked[k] = true
+	delete(w.doubt, k)
 }
 
 // errDoubt and errBad say what stands against the records of a flare.
