@@ -300,51 +300,6 @@ func (r *Ring) Corrupt(f *Frame) {
 	}
 }
 
-// Half is one half of a frame that is split, already compressed.
-type Half struct {
-	Stored []byte // copied
-	Raw    int64  // bytes before compression
-	Items  int64  // ignored for the right half: it gets the rest
-}
-
-// Divide ends an attempt: the halves take the place of the frame in one step.
-// Room for them is made as for new data. Without room, or if the frame cannot be
-// divided any more, Divide returns false and the attempt goes on: the caller
-// ends it otherwise.
-func (r *Ring) Divide(f *Frame, left, right Half) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if f.state != sending {
-		r.end(f)
-		return true // a flare has it, or it is gone
-	}
-	l, rt, ok := f.id.Halves()
-	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored)))
-	if !ok || r.makeRoom(need) != nil {
-		return false
-	}
-	r.end(f)
-	left.Items = min(left.Items, f.span.items)
-	right.Items = f.span.items - left.Items
-	r.addHalf(f, l, left)
-	r.addHalf(f, rt, right)
-	r.leave(f, Split)
-	return true
-}
-
-func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
-	f := &Frame{
-		signal: parent.signal, meta: parent.meta, key: parent.key, order: parent.order,
-		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: &extent{refs: 1},
-	}
-	f.span.items = h.Items
-	f.body.pages = r.pool.take(pagesFor(int64(len(h.Stored))))
-	if err := f.body.append(h.Stored); err != nil {
-		panic(err) // the pages were taken above
-	}
-	r.enter(f, held)
-}
-
 // LoseAll ends the ring: every frame that is in it is lost for the reason, and
 // so are those that are being sealed, once they are. Parked frames are dropped.
 func (r *Ring) LoseAll(reason string) {

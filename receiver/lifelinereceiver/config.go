@@ -26,7 +26,7 @@ type Config struct {
 	// Audience is compared with the lifeline-audience header of requests that
 	// carry one. Empty: nothing is compared.
 	Audience string `mapstructure:"audience"`
-	// ReceiptKeyFile will hold the keys of receipts. It is refused for now.
+	// ReceiptKeyFile will hold the keys of receipts. It is refused: this version makes no receipts.
 	ReceiptKeyFile string `mapstructure:"receipt_key_file"`
 	// TrustFlareHeaders takes lifeline-agent and lifeline-flare-id as sent.
 	TrustFlareHeaders bool `mapstructure:"trust_flare_headers"`
