@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +30,7 @@ const probeTimeout = 30 * time.Second
 type fallback struct {
 	keys    keyring
 	keysOK  atomic.Bool
+	looking sync.Mutex // held for one look at the buckets
 	buckets []*flareBucket
 	health  *health
 	log     *zap.Logger
@@ -40,7 +42,7 @@ type flareBucket struct {
 	client *s3bucket.Client
 	proven atomic.Bool // the last look at it was good
 
-	// owned by fallback.watch
+	// fallback.looking guards the following.
 	paths []string
 	seen  []os.FileInfo
 }
@@ -103,6 +105,8 @@ func (f *fallback) check(ctx context.Context) {
 	if flare.CheckFIPS() != nil {
 		return // no flare can be made, so no bucket matters
 	}
+	f.looking.Lock()
+	defer f.looking.Unlock()
 	for _, b := range f.buckets {
 		f.checkBucket(ctx, b)
 	}

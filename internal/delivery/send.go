@@ -41,15 +41,25 @@ func (e *Engine) deliver(ctx context.Context, f *ring.Frame) error {
 		e.kick()
 		select {
 		case <-f.Done():
-			if fate := f.Fate(); fate != ring.Delivered {
-				return fmt.Errorf("not delivered: %s", fate)
-			}
-			return nil
+			return delivered(f)
 		case <-f.Turn():
 		case <-e.ctx.Done():
-			return errors.New("not delivered: shut down")
+			select {
+			case <-f.Done(): // the end came because this was the last ack
+				return delivered(f)
+			default:
+				return errors.New("not delivered: shut down")
+			}
 		}
 	}
+}
+
+// delivered returns nil if that is the fate of f.
+func delivered(f *ring.Frame) error {
+	if fate := f.Fate(); fate != ring.Delivered {
+		return fmt.Errorf("not delivered: %s", fate)
+	}
+	return nil
 }
 
 // attempt sends f once and does what the answer says.
