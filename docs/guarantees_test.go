@@ -2,8 +2,9 @@
 package docs_test
 
 import (
+	"io/fs"
 	"os"
-	"path/filepath"
+	"path"
 	"regexp"
 	"strings"
 	"testing"
@@ -17,12 +18,13 @@ func TestEveryNamedTestExists(t *testing.T) {
 	require.NoError(t, err)
 	named := regexp.MustCompile("`([a-z0-9/]+)\\.((?:Test|Fuzz)[A-Za-z0-9_]+)`").FindAllStringSubmatch(string(text), -1)
 	require.Greater(t, len(named), 30)
+	tree := os.DirFS("..")
 	for _, name := range named {
-		files, err := filepath.Glob(filepath.Join("..", filepath.FromSlash(name[1]), "*_test.go"))
+		files, err := fs.Glob(tree, path.Join(name[1], "*_test.go"))
 		require.NoError(t, err)
 		found := false
 		for _, file := range files {
-			source, err := os.ReadFile(file)
+			source, err := fs.ReadFile(tree, file)
 			require.NoError(t, err)
 			found = found || strings.Contains(string(source), "func "+name[2]+"(")
 		}
