@@ -80,11 +80,11 @@ func TestFaultsOfThePUT(t *testing.T) {
 func TestKafkaOutage(t *testing.T) {
 	s := newStack(t)
 	ctx := within(t, 90*time.Second)
-	s.Agent.Env = append(s.Agent.Env, "LIFELINE_MAX_AGE=3s", "LIFELINE_SCRAPE_INTERVAL=1h")
+	s.Agent.Env = append(s.Agent.Env, "LIFELINE_MAX_AGE=6s", "LIFELINE_SCRAPE_INTERVAL=1h")
 	s.Agent.Configs = append(s.Agent.Configs, quickly)
 	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")
 	// The answer comes on the receiver's own clock, whatever Kafka's client does.
-	s.Gateway.Configs = append(s.Gateway.Configs, "yaml:receivers::lifeline::ack_timeout: 2s", "yaml:receivers::lifeline/recovery::ack_timeout: 2s")
+	s.Gateway.Configs = append(s.Gateway.Configs, "yaml:receivers::lifeline::ack_timeout: 1s", "yaml:receivers::lifeline/recovery::ack_timeout: 1s")
 	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {
 		require.NoError(t, r.Start(ctx))
 	}
