@@ -84,7 +84,7 @@ func TestKafkaOutage(t *testing.T) {
 	s.Agent.Configs = append(s.Agent.Configs, quickly)
 	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")
 	// The answer comes on the receiver's own clock, whatever Kafka's client does.
-	s.Gateway.Configs = append(s.Gateway.Configs, "yaml:receivers::lifeline::ack_timeout: 1s", "yaml:receivers::lifeline/recovery::ack_timeout: 1s")
+	s.Gateway.Configs = append(s.Gateway.Configs, "yaml:receivers::lifeline::ack_timeout: 1500ms", "yaml:receivers::lifeline/recovery::ack_timeout: 1500ms")
 	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {
 		require.NoError(t, r.Start(ctx))
 	}
