@@ -264,7 +264,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 		return nil
 	}
 	c.health.close()
-	err := run.engine.Shutdown(ctx)
+	err := run.engine.Shutdown(context.WithoutCancel(ctx)) // shutdown_timeout is the bound
 	run.stop()
 	run.watchers.Wait()
 	c.metrics.freeze()

@@ -101,7 +101,10 @@ func (a *agent) start() *agent {
 }
 
 func (a *agent) shutdown() {
-	a.each(func(c component.Component) { require.NoError(a.t, c.Shutdown(context.Background())) })
+	// shutdown_timeout is the bound: a context that ended long ago changes nothing.
+	gone, cancel := context.WithCancel(context.Background())
+	cancel()
+	a.each(func(c component.Component) { require.NoError(a.t, c.Shutdown(gone)) })
 }
 
 // hears waits until a line with part was logged.

@@ -72,7 +72,9 @@ func (c *Config) validateSizes(f *faults) {
 		return // the section says so itself
 	}
 	f.check(size <= c.Ring.Capacity/2, "flare::max_size: %s is set aside inside ring::capacity and must be at most half of it (%s)", size, c.Ring.Capacity)
-	f.check(c.Frame.MaxSize <= size/2, "frame::max_size: %s must be at most half of flare::max_size (%s, by default an eighth of ring::capacity, at most %s)", c.Frame.MaxSize, size, defaultFlareSize)
+	// A frame that does not compress must fit a flare with its padding.
+	largest := min(size/2, size*3/4-48*bytesize.KiB)
+	f.check(c.Frame.MaxSize <= largest, "frame::max_size: %s must be at most %s for flare::max_size %s (by default an eighth of ring::capacity, at most %s); lower it or raise ring::capacity", c.Frame.MaxSize, max(largest, 0), size, defaultFlareSize)
 	f.check(budget <= 0 || budget >= size, "flare::budget: %s must be at least flare::max_size (%s)", budget, size)
 }
 

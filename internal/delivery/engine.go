@@ -33,6 +33,8 @@ type Engine struct {
 	boot string
 	born time.Time
 
+	usable int64 // bytes that frames may take
+
 	path path      // the way to the gateway
 	fb   *fallback // the way to the buckets
 
@@ -93,7 +95,7 @@ func New(s Settings) (*Engine, error) {
 		}
 	}
 	e := &Engine{
-		s: s, ring: ring.New(cfg), boot: cfg.Boot, born: time.Now(),
+		s: s, ring: ring.New(cfg), boot: cfg.Boot, born: time.Now(), usable: cfg.Usable(),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
 	}
 	e.path = path{gate: newGate(&e.s)}

@@ -107,7 +107,7 @@ func (fb *fallback) mayStart(most int) bool {
 func (fb *fallback) exhausted(v ring.View) bool {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	if len(fb.running) > 0 || v.Sealing > 0 {
+	if len(fb.running) > 0 || v.Sealing > 0 || v.Flaring > 0 {
 		return false
 	}
 	return fb.budget.perDay == 0 || fb.hopeless || v.Takable+v.Parked == 0
@@ -198,6 +198,8 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	case outcomeStored:
 		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
 		fb.trigger.took(now.Sub(j.started), random())
+	case outcomeGivenUp:
+		fb.retryAt = now.Add(retry)
 	case outcomeFailed:
 		fb.retryAt = now.Add(retry)
 		fb.hopeless = j.last

@@ -88,6 +88,11 @@ func (e *Engine) take(j *job) bool {
 		return false
 	}
 	j.lease = e.ring.Take(ring.FlareWish{Parked: j.reason == flare.Rejected, Fits: j.fits(e.s.Flare.MaxSize)})
+	if j.lease == nil && e.nothingLeft(j) { // it was acked or taken meanwhile
+		e.fb.took()
+		e.fb.done(j, "", 0)
+		return false
+	}
 	if j.lease == nil {
 		e.fb.notTaken(j, false, e.s.Retry.MaxInterval)
 		return false
@@ -99,6 +104,15 @@ func (e *Engine) take(j *job) bool {
 	}
 	e.fb.took()
 	return true
+}
+
+// nothingLeft reports whether the ring has no frame of the kind that j takes.
+func (e *Engine) nothingLeft(j *job) bool {
+	v := e.ring.View()
+	if j.reason == flare.Rejected {
+		return v.Parked == 0
+	}
+	return v.Takable == 0
 }
 
 // fits returns the rule for how much the flare takes, and notes its bound.

@@ -55,7 +55,11 @@ func (e *Engine) step(now time.Time) (next time.Time, done bool) {
 		e.flareRest()
 		return deadline, false
 	}
-	next = e.sealOpen(now.Add(-e.s.Ring.MaxAge / 10))
+	begun := now.Add(-e.s.Ring.MaxAge / 10)
+	if e.nearlyFull() {
+		begun = now // what is open can be neither flared nor dropped
+	}
+	next = e.sealOpen(begun)
 	next = minTime(next, e.send(now))
 	if e.s.Flare != nil {
 		next = minTime(next, e.flareDue(now))
@@ -98,6 +102,11 @@ func (e *Engine) drained(now time.Time, v ring.View) bool {
 	}
 	waiting := v.Held > 0 || !v.Open.IsZero()
 	return !waiting || e.path.free(now, 0) == 0
+}
+
+// nearlyFull reports whether frames take so much that a flare is due.
+func (e *Engine) nearlyFull() bool {
+	return e.ring.View().Frames*100 > e.usable*highMark
 }
 
 // sealOpen seals the frames that were begun at or before a time and returns
@@ -148,6 +157,9 @@ func (e *Engine) send(now time.Time) time.Time {
 // flareDue starts the flare that is due and returns when to ask again.
 func (e *Engine) flareDue(now time.Time) time.Time {
 	v := e.ring.View()
+	if v.Parked > 0 {
+		v.Frames -= e.ring.ParkedBytes() // a flare of telemetry does not free them
+	}
 	d := e.fb.decide(now, v)
 	e.ring.DropReason(string(d.dropReason))
 	if d.reason != "" {

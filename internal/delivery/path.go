@@ -75,7 +75,6 @@ func (p *path) passed(a *otlpsend.Answer) (opened, news bool) {
 func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.clock(a.Date)
 	if p.causes == nil {
 		p.causes, p.samples = map[otlpsend.Cause]int64{}, map[otlpsend.Cause]string{}
 	}
@@ -90,7 +89,8 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool
 	return news
 }
 
-// clock learns from the Date of an answer.
+// clock learns from the Date of an answer that is proven: a captive portal has
+// a clock of its own, and a flare dated by it would wait in the bucket.
 func (p *path) clock(date time.Time) {
 	if !date.IsZero() {
 		p.offset = time.Until(date)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
 // ending is how the attempts to put a flare ended.
@@ -35,6 +36,9 @@ func (e *Engine) put(j *job) (target string, end ending) {
 		target, end, denied := e.round(j)
 		if end != pending {
 			return target, end
+		}
+		if !j.last && j.reason != flare.Rejected && e.path.spread() == 0 {
+			return "", abandoned // no bucket took it, and the gateway does
 		}
 		hurry := closed(e.fb.hurried)
 		if hurry && denied { // no right now will be no right in a second
@@ -131,6 +135,9 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 func (e *Engine) putOnce(j *job, t *Target) error {
 	ctx, cancel := context.WithTimeout(e.ctx, e.putTime())
 	defer cancel()
+	if !closed(e.fb.hurried) {
+		e.jobs.Go(func() { e.hurryPut(ctx, cancel) })
+	}
 	info, err := t.Bucket.Put(ctx, t.Prefix+j.manifest.FlareID+".age", j.blob.Body(), bucket.PutOptions{IfNoneMatch: true})
 	date := info.Date
 	if e, ok := errors.AsType[*bucket.Error](err); ok {
@@ -138,6 +145,23 @@ func (e *Engine) putOnce(j *job, t *Target) error {
 	}
 	e.path.sawDate(date)
 	return err
+}
+
+// hurryPut ends a PUT that hangs when a shutdown begins in time for other
+// attempts.
+func (e *Engine) hurryPut(ctx context.Context, cancel func()) {
+	select {
+	case <-ctx.Done():
+		return
+	case <-e.fb.hurried:
+	}
+	timer := time.NewTimer(e.putTime())
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+	case <-timer.C:
+		cancel()
+	}
 }
 
 // putTime returns how long one PUT may take: in a shutdown at most half of what

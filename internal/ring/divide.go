@@ -36,7 +36,7 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 
 func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
 	f := &Frame{
-		signal: parent.signal, meta: parent.meta, key: parent.key, order: parent.order,
+		signal: parent.signal, meta: parent.meta, order: parent.order,
 		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: &extent{refs: 1},
 	}
 	f.span.items = h.Items

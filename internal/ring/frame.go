@@ -41,7 +41,7 @@ func (f Fate) String() string {
 type Frame struct {
 	signal frame.Signal
 	meta   map[string][]string
-	key    string        // names meta
+	key    string        // names meta while the frame is open
 	order  uint64        // age: smaller is older; halves share their parent's
 	id     frame.BatchID // set at sealing
 	seq    uint64        // set at sealing

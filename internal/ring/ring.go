@@ -144,6 +144,7 @@ func (r *Ring) joins(s frame.Signal) bool { return r.cfg.Join && s != frame.Prof
 
 func (r *Ring) takeOpen(f *Frame) *Frame {
 	delete(r.openBy, openKey{f.signal, f.key})
+	f.key = "" // it names open frames only, and may be as long as the metadata
 	r.move(f, sealing)
 	return f
 }
@@ -230,28 +231,32 @@ func (r *Ring) makeRoom(need int64) error {
 	if need*PageSize > r.cfg.Usable() {
 		return ErrTooLarge
 	}
+	short := r.short(need)
+	var victims []*Frame
 	for _, s := range []state{parked, held} {
 		if s == held && !r.cfg.DropOldest {
 			break
 		}
-		for f := r.queues[s].first; f != nil && !r.fits(need); {
-			next := f.node.next
+		for f := r.queues[s].first; f != nil && short > 0; f = f.node.next {
 			if f.body.refs == 1 {
-				r.drop(f)
+				victims = append(victims, f)
+				short -= int64(len(f.body.pages))
 			}
-			f = next
 		}
 	}
-	if !r.fits(need) {
-		return ErrFull
+	if short > 0 {
+		return ErrFull // nothing is dropped for a call that does not fit all the same
+	}
+	for _, f := range victims {
+		r.drop(f)
 	}
 	return nil
 }
 
-// fits reports whether frames may take need pages more.
-func (r *Ring) fits(need int64) bool {
+// short returns how many pages are missing before frames may take need more.
+func (r *Ring) short(need int64) int64 {
 	blobs := max(r.blobs.reserved, pagesFor(r.cfg.SetAside))
-	return r.framePages()+need+blobs <= r.cfg.Capacity/PageSize
+	return r.framePages() + need + blobs - r.cfg.Capacity/PageSize
 }
 
 // framePages returns the pages of frames, those included that left and are

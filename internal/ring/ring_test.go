@@ -3,6 +3,7 @@ package ring
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -329,4 +330,20 @@ func TestQueueOrder(t *testing.T) {
 		q.remove(q.last)
 	}
 	require.Zero(t, q.len)
+}
+
+// A call that does not fit all the same must not cost others their data.
+func TestNothingIsDroppedForACallThatDoesNotFit(t *testing.T) {
+	r := testRing(nil) // 64 pages, 8 of them set aside
+	for i := range 30 {
+		r.pushed(t, frame.Logs, fmt.Sprint(i), "open, cannot be dropped")
+	}
+	for range 15 {
+		f := r.pushed(t, frame.Profiles, "", "held")
+		require.True(t, r.Seal(f[0], store))
+	}
+	_, _, err := r.Push(Call{Signal: frame.Logs, Key: "big", Pieces: []Piece{{[]byte(strings.Repeat("y", 40*PageSize)), 1}}, Now: begin})
+	require.ErrorIs(t, err, ErrFull)
+	require.Equal(t, 15, r.View().Held)
+	require.Empty(t, r.Snapshot().Signals[frame.Profiles].Lost)
 }

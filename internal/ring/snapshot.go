@@ -83,6 +83,16 @@ func (r *Ring) View() View {
 	return v
 }
 
+// ParkedBytes returns the bytes of whole pages that parked frames take.
+func (r *Ring) ParkedBytes() (n int64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for f := r.queues[parked].first; f != nil; f = f.node.next {
+		n += int64(len(f.body.pages)) * PageSize
+	}
+	return n
+}
+
 // News is what happened since it was last asked for.
 type News struct {
 	Lost          map[Loss]int64          // items
