@@ -169,7 +169,7 @@ func TestGarbageOverHTTP(t *testing.T) {
 		"truncated gzip":   {"/v1/traces", gzipped(t, good)[:50], []string{"Content-Encoding", "gzip"}, 400, codes.InvalidArgument, "does not decompress"},
 		"not gzip":         {"/v1/traces", good, []string{"Content-Encoding", "gzip"}, 400, codes.InvalidArgument, "does not decompress"},
 		"not zstd":         {"/v1/traces", good, []string{"Content-Encoding", "zstd"}, 400, codes.InvalidArgument, "does not decompress"},
-		"not snappy":       {"/v1/traces", noise, []string{"Content-Encoding", "snappy"}, 400, codes.InvalidArgument, "does not decompress"},
+		"not snappy":       {"/v1/traces", []byte{100, 1, 0}, []string{"Content-Encoding", "snappy"}, 400, codes.InvalidArgument, "does not decompress"},
 		"not lz4":          {"/v1/traces", noise, []string{"Content-Encoding", "lz4"}, 400, codes.InvalidArgument, "does not decompress"},
 		"gzip bomb":        {"/v1/traces", gzipped(t, bomb), []string{"Content-Encoding", "gzip"}, 413, codes.ResourceExhausted, "larger than max"},
 		"zstd bomb":        {"/v1/traces", zstdBytes(t, bomb), []string{"Content-Encoding", "zstd"}, 413, codes.ResourceExhausted, "larger than max"},
