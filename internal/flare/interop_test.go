@@ -14,14 +14,17 @@ import (
 )
 
 // These tests run the programs that an operator has when Lifeline is not there.
-// They fail where a program is missing: a promise that is not tried is none.
+// They skip where a program is missing; CI installs all of them and fails on a
+// skip, for a promise that is not tried is none.
 
 func keyPath(name string) string { return filepath.Join("..", "..", "testdata", "keys", name) }
 
 func runTool(t testing.TB, stdin []byte, name string, args ...string) (string, error) {
 	t.Helper()
 	path, err := exec.LookPath(name)
-	require.NoError(t, err, "this test needs %s", name)
+	if err != nil {
+		t.Skipf("%s is not installed", name)
+	}
 	c := exec.CommandContext(t.Context(), path, args...) //nolint:gosec // the tools under test
 	c.Stdin = bytes.NewReader(stdin)
 	c.Env = append(os.Environ(), "TZ=UTC", "LC_ALL=C")
