@@ -226,7 +226,7 @@ func TestGarbageOverGRPC(t *testing.T) {
 			defer conn.Close()
 			_, err = conn.Write(bytes)
 			require.NoError(t, err)
-			require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+			_ = conn.(*net.TCPConn).CloseWrite() // the server may have hung up already
 			_, _ = io.Copy(io.Discard, conn) // until the server hangs up
 		})
 	}
@@ -243,7 +243,7 @@ func rawHTTP(t *testing.T, g *gateway, text string, hangUp bool) string {
 	_, err = io.WriteString(conn, text)
 	require.NoError(t, err)
 	if hangUp {
-		require.NoError(t, conn.(*net.TCPConn).CloseWrite())
+		_ = conn.(*net.TCPConn).CloseWrite() // the server may have hung up already
 	}
 	answer, _ := io.ReadAll(conn)
 	return string(answer)
