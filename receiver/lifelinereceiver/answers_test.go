@@ -227,7 +227,7 @@ func TestGarbageOverGRPC(t *testing.T) {
 			_, err = conn.Write(bytes)
 			require.NoError(t, err)
 			_ = conn.(*net.TCPConn).CloseWrite() // the server may have hung up already
-			_, _ = io.Copy(io.Discard, conn) // until the server hangs up
+			_, _ = io.Copy(io.Discard, conn)     // until the server hangs up
 		})
 	}
 	require.Empty(t, k.all())
