@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/config/confighttp"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -137,13 +138,6 @@ func validateHTTP(c *confighttp.ClientConfig) error {
 	return errors.Join(f...)
 }
 
-// reserved are headers that client metadata must not overwrite: they carry
-// credentials, or belong to a single hop.
-var reserved = []string{
-	"authorization", "cookie", "set-cookie", "host", "connection", "expect", "keep-alive", "te", "trailer",
-	"transfer-encoding", "upgrade", "forwarded",
-}
-
 // metadataName is what fits a header, a flare and a Kafka header alike.
 var metadataName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,128}$`)
 
@@ -152,7 +146,7 @@ func validateMetadataKey(key string, before []string) error {
 	switch {
 	case !metadataName.MatchString(key):
 		return errors.New("is not a name: use 1 to 128 letters, digits, dots, underscores and hyphens")
-	case strings.HasPrefix(name, "lifeline-"), strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "proxy-"), strings.HasPrefix(name, "grpc-"), slices.Contains(reserved, name):
+	case flare.ReservedMeta(name), name == "forwarded":
 		return errors.New("is reserved: it belongs to the exporter, to credentials or to a single hop; remove it")
 	case strings.HasSuffix(name, "-bin"):
 		return errors.New("is binary gRPC metadata, which HTTP cannot carry; remove it")

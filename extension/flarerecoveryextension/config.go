@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/config/confighttp"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
@@ -116,7 +117,7 @@ func (c *ForwardConfig) Validate() error {
 	refuse(c.HTTP.Timeout <= 0, "http::timeout: must be more than 0: an attempt without end stops recovery")
 	refuse(c.HTTP.Compression.IsCompressed(), "http::compression: records are compressed already; leave it out")
 	refuse(c.TenantHeader != "" && !headerForm.MatchString(c.TenantHeader), "tenant_header: %q is not the name of a header, such as X-Scope-OrgID", c.TenantHeader)
-	refuse(reservedHeader(c.TenantHeader), "tenant_header: %q has a meaning of its own; use another name, such as X-Scope-OrgID", c.TenantHeader)
+	refuse(flare.ReservedMeta(c.TenantHeader), "tenant_header: %q has a meaning of its own; use another name, such as X-Scope-OrgID", c.TenantHeader)
 	for _, pair := range c.HTTP.Headers {
 		refuse(c.TenantHeader != "" && sameHeader(pair.Name, c.TenantHeader),
 			"http::headers: %s is also the tenant_header, and a fixed value would give all tenants one name; remove it", pair.Name)
@@ -127,15 +128,4 @@ func (c *ForwardConfig) Validate() error {
 
 func sameHeader(a, b string) bool {
 	return textproto.CanonicalMIMEHeaderKey(a) == textproto.CanonicalMIMEHeaderKey(b)
-}
-
-// reservedHeader reports whether a header names the request, its body or its
-// credentials.
-func reservedHeader(name string) bool {
-	name = strings.ToLower(name)
-	switch name {
-	case "authorization", "connection", "cookie", "host", "te", "trailer", "transfer-encoding", "upgrade":
-		return true
-	}
-	return strings.HasPrefix(name, "lifeline-") || strings.HasPrefix(name, "content-")
 }

@@ -21,12 +21,20 @@ func validMetaKey(key string) bool {
 	if key == "" || len(key) > maxMetaKey || strings.Trim(key, "abcdefghijklmnopqrstuvwxyz0123456789._-") != "" {
 		return false
 	}
+	return !ReservedMeta(key)
+}
+
+// ReservedMeta reports whether a header must not travel as metadata, whatever
+// the case of its letters: a flare leaves it out, so who lets others choose the
+// names of headers refuses it from the start.
+func ReservedMeta(name string) bool {
+	name = strings.ToLower(name)
 	for _, prefix := range []string{"lifeline-", "content-", "proxy-", "grpc-"} {
-		if strings.HasPrefix(key, prefix) {
-			return false
+		if strings.HasPrefix(name, prefix) {
+			return true
 		}
 	}
-	return !slices.Contains(reservedMeta, key)
+	return slices.Contains(reservedMeta, name)
 }
 
 func validMetaValues(values []string) bool {
