@@ -52,24 +52,24 @@ func NewHTTP(client *http.Client, endpoint string) (*HTTP, error) {
 // r.Body once Send has returned, because Send cuts off the readers that net/http
 // may still hold.
 func (h *HTTP) Send(ctx context.Context, r *Request) Answer {
-	body := newBody(r.Body)
-	answer := h.send(ctx, r, body)
-	body.cut()
+	loan := frame.Lend(r.Body)
+	answer := h.send(ctx, r, loan)
+	loan.End()
 	if r.Released != nil {
 		r.Released()
 	}
 	return answer
 }
 
-func (h *HTTP) send(ctx context.Context, r *Request, body *body) Answer {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.urls[r.Signal], body.reader())
+func (h *HTTP) send(ctx context.Context, r *Request, body *frame.Loan) Answer {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, h.urls[r.Signal], body.Reader())
 	if err != nil {
 		return Answer{Verdict: Broken, Cause: CauseClient, Err: fmt.Errorf("make request: %w", err)}
 	}
-	req.ContentLength = r.Body.Len()
+	req.ContentLength = body.Len()
 	// HTTP/2 sends the body again by itself when a server refused the stream
 	// before it looked at it.
-	req.GetBody = func() (io.ReadCloser, error) { return body.reader(), nil }
+	req.GetBody = func() (io.ReadCloser, error) { return body.Reader(), nil }
 	setHeaders(req.Header, r)
 	// A dead HTTP/2 connection is chosen again and again until somebody says that
 	// it must not be used any more. HTTP/1 drops a failed one by itself.

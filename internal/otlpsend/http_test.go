@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -149,6 +150,37 @@ func TestNobodyReadsABodyThatWasReleased(t *testing.T) {
 			}
 		})
 	}
+}
+
+// keeper is a transport that gives up in the middle and keeps what it reads from.
+type keeper struct {
+	body    io.ReadCloser
+	getBody func() (io.ReadCloser, error)
+}
+
+func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
+	k.body, k.getBody = r.Body, r.GetBody
+	if n, err := r.Body.Read(make([]byte, 1)); n != 1 || err != nil {
+		return nil, fmt.Errorf("%d bytes read: %w", n, err)
+	}
+	return nil, errors.New("given up")
+}
+
+func TestALateReaderOfAFrameIsCutOff(t *testing.T) {
+	k := &keeper{}
+	transport, err := otlpsend.NewHTTP(&http.Client{Transport: k}, "http://192.0.2.1")
+	require.NoError(t, err)
+	body := &paged{data: make([]byte, 1<<20)}
+	answer := transport.Send(t.Context(), &otlpsend.Request{Body: body, Released: body.release})
+	require.ErrorContains(t, answer.Err, "given up")
+	again, err := k.getBody()
+	require.NoError(t, err)
+	for _, late := range []io.Reader{k.body, again} {
+		n, err := late.Read(make([]byte, 1))
+		require.Zero(t, n)
+		require.ErrorIs(t, err, frame.ErrLoanEnded)
+	}
+	require.Zero(t, body.late.Load())
 }
 
 func TestABodyThatCanOnlyBeWritten(t *testing.T) {

@@ -112,8 +112,8 @@ func codeOf(err error) string {
 	return ""
 }
 
-// Put implements bucket.Bucket. body is written twice, once to hash it and once
-// to send it, and not read any more when Put has returned.
+// Put implements bucket.Bucket. body is read twice, once to hash it and once to
+// send it, and not any more when Put has returned.
 func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
 	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body, limit: maxNote}
 	hash := sha256.New()

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -108,19 +109,36 @@ func TestPutIsAnonymous(t *testing.T) {
 	}
 }
 
-// guarded is a Body that knows whether somebody reads it.
+// guarded is a Body as the ring has them, readable in place, that knows whether
+// somebody reads it and who does after its owner took it back.
 type guarded struct {
 	size    int64
 	reading atomic.Int32
-	writes  atomic.Int32
+	over    atomic.Bool
+	late    atomic.Int32
 }
 
 func (g *guarded) Len() int64 { return g.size }
 
+func (g *guarded) ReadAt(p []byte, off int64) (int, error) {
+	g.reading.Add(1)
+	defer g.reading.Add(-1)
+	if g.over.Load() {
+		g.late.Add(1)
+	}
+	n := min(int64(len(p)), max(g.size-off, 0))
+	for i := range p[:n] {
+		p[i] = 'x'
+	}
+	if n < int64(len(p)) {
+		return int(n), io.EOF
+	}
+	return int(n), nil
+}
+
 func (g *guarded) WriteTo(w io.Writer) (int64, error) {
 	g.reading.Add(1)
 	defer g.reading.Add(-1)
-	g.writes.Add(1)
 	page := bytes.Repeat([]byte{'x'}, 4096)
 	for n := int64(0); n < g.size; n += 4096 {
 		if _, err := w.Write(page[:min(4096, g.size-n)]); err != nil {
@@ -130,7 +148,7 @@ func (g *guarded) WriteTo(w io.Writer) (int64, error) {
 	return g.size, nil
 }
 
-func TestPutWritesTheBodyTwiceAndLetsGo(t *testing.T) {
+func TestPutReadsTheBodyAndLetsGo(t *testing.T) {
 	const size = 16<<20 + 1
 	for _, c := range []struct {
 		name   string
@@ -157,9 +175,11 @@ func TestPutWritesTheBodyTwiceAndLetsGo(t *testing.T) {
 			b := serve(t, func(w http.ResponseWriter, r *http.Request) { c.handle(w, r, cancel, over) })
 			body := &guarded{size: size}
 			info, err := b.Put(ctx, "f/k", body, once)
-			close(over)
+			body.over.Store(true)
 			require.Zero(t, body.reading.Load(), "the ring may use the pages again")
-			require.EqualValues(t, 2, body.writes.Load())
+			close(over)
+			b.Close()
+			require.Zero(t, body.late.Load())
 			if c.kinds == nil {
 				require.NoError(t, err)
 				require.Equal(t, strconv.Itoa(size), info.ETag, "the whole body arrived")
@@ -168,6 +188,31 @@ func TestPutWritesTheBodyTwiceAndLetsGo(t *testing.T) {
 			require.Contains(t, c.kinds, bucket.KindOf(err), "%v", err)
 		})
 	}
+}
+
+// keeper is a transport that gives up in the middle and keeps what it reads from.
+type keeper struct{ body io.ReadCloser }
+
+func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
+	k.body = r.Body
+	if n, err := r.Body.Read(make([]byte, 1)); n != 1 || err != nil {
+		return nil, fmt.Errorf("%d bytes read: %w", n, err)
+	}
+	return nil, errors.New("given up")
+}
+
+func TestALateReaderOfAPutIsCutOff(t *testing.T) {
+	b := open(t, config("http://192.0.2.1"))
+	k := &keeper{}
+	b.http.fixed.RegisterProtocol("http", k)
+	body := &guarded{size: 1 << 20}
+	_, err := b.Put(t.Context(), "f/k", body, once)
+	require.ErrorContains(t, err, "given up")
+	body.over.Store(true)
+	n, err := k.body.Read(make([]byte, 1))
+	require.Zero(t, n)
+	require.ErrorIs(t, err, frame.ErrLoanEnded)
+	require.Zero(t, body.late.Load())
 }
 
 // short is a Body that breaks its promise, from the nth time on.

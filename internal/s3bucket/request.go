@@ -6,11 +6,9 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptrace"
 	"net/url"
-	"sync"
 	"sync/atomic"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -59,7 +57,12 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	if err != nil {
 		return nil, r.fail(bucket.Denied, err)
 	}
-	defer stream(req, r.body)()
+	if r.body != nil && r.body.Len() > 0 {
+		// There is no GetBody: a PUT that may have arrived is not sent twice by itself.
+		loan := frame.Lend(r.body)
+		defer loan.End()
+		req.Body = loan.Reader()
+	}
 	resp, err := rt.RoundTrip(req)
 	if err != nil {
 		kind := bucket.Unreachable
@@ -112,23 +115,4 @@ func (c *Client) build(ctx context.Context, r *request) (*http.Request, error) {
 		return nil, fmt.Errorf("sign: %w", err)
 	}
 	return req, nil
-}
-
-// stream makes body the body of req without a copy of the whole. The function
-// it returns is called when the answer was read: after it nobody reads body.
-func stream(req *http.Request, body frame.Body) func() {
-	if body == nil || body.Len() == 0 {
-		return func() {}
-	}
-	pr, pw := io.Pipe()
-	req.Body = pr
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		_, err := body.WriteTo(pw)
-		pw.CloseWithError(err) // nil is io.EOF
-	})
-	return func() {
-		_ = pr.Close() // never fails; an early answer leaves the writer waiting
-		wg.Wait()
-	}
 }
