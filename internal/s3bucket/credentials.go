@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 // credentials are what requests are signed with. Choosing them never makes a
@@ -21,8 +23,8 @@ import (
 // must not take away a path that works.
 type credentials struct {
 	static  aws.Credentials
-	file    *file[aws.Credentials]  // nil: static
-	session aws.CredentialsProvider // nil: static or file are used as they are
+	file    *reload.File[aws.Credentials] // nil: static
+	session aws.CredentialsProvider       // nil: static or file are used as they are
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -39,9 +41,9 @@ func newCredentials(cfg Config, rt http.RoundTripper) *credentials {
 	}}
 	if cfg.CredentialsFile != "" {
 		profile := cmp.Or(cfg.Profile, "default")
-		c.file = &file[aws.Credentials]{
-			key: "credentials_file", path: cfg.CredentialsFile,
-			parse: func(data []byte) (aws.Credentials, error) { return parseCredentials(string(data), profile) },
+		c.file = &reload.File[aws.Credentials]{
+			Key: "credentials_file", Path: cfg.CredentialsFile,
+			Parse: func(data []byte) (aws.Credentials, error) { return parseCredentials(string(data), profile) },
 		}
 	}
 	c.session = newSession(cfg, c, rt)
@@ -51,7 +53,7 @@ func newCredentials(cfg Config, rt http.RoundTripper) *credentials {
 // base returns the long-lived credentials.
 func (c *credentials) base() (aws.Credentials, error) {
 	if c.file != nil {
-		return c.file.get()
+		return c.file.Get()
 	}
 	return c.static, nil
 }
@@ -111,7 +113,7 @@ func (c *credentials) refused(used aws.Credentials) {
 // half of its life behind it.
 func (c *credentials) refresh(ctx context.Context) error {
 	if c.file != nil {
-		if err := c.file.check(); err != nil {
+		if err := c.file.Check(); err != nil {
 			return err
 		}
 	}

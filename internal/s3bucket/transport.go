@@ -11,6 +11,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 const (
@@ -49,8 +51,8 @@ func newTransport(cfg Config, d *dialer, roots *x509.CertPool) (*http.Transport,
 
 // transports hands out the transport for the root certificates in force.
 type transports struct {
-	fixed *http.Transport        // nil: with a ca_file
-	file  *file[*http.Transport] // nil: without one
+	fixed *http.Transport               // nil: with a ca_file
+	file  *reload.File[*http.Transport] // nil: without one
 }
 
 func newTransports(cfg Config) (*transports, error) {
@@ -62,7 +64,7 @@ func newTransports(cfg Config) (*transports, error) {
 	if cfg.CAFile == "" {
 		return &transports{fixed: fixed}, nil
 	}
-	return &transports{file: &file[*http.Transport]{key: "ca_file", path: cfg.CAFile, parse: func(pem []byte) (*http.Transport, error) {
+	return &transports{file: &reload.File[*http.Transport]{Key: "ca_file", Path: cfg.CAFile, Parse: func(pem []byte) (*http.Transport, error) {
 		roots, err := parseRoots(pem)
 		if err != nil {
 			return nil, err
@@ -84,7 +86,7 @@ func (t *transports) get() (*http.Transport, error) {
 	if t.file == nil {
 		return t.fixed, nil
 	}
-	return t.file.get()
+	return t.file.Get()
 }
 
 // check says what is wrong with the ca_file as it is now.
@@ -92,7 +94,7 @@ func (t *transports) check() error {
 	if t.file == nil {
 		return nil
 	}
-	return t.file.check()
+	return t.file.Check()
 }
 
 func (t *transports) close() {
