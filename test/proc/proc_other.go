@@ -2,6 +2,18 @@
 
 package proc
 
-import "syscall"
+import (
+	"errors"
+	"syscall"
+	"time"
+)
 
 func dieWithParent() *syscall.SysProcAttr { return nil }
+
+var errOnlyLinux = errors.New("only Linux tells what a process costs")
+
+// CPU fails here.
+func (p *Process) CPU() (time.Duration, error) { return 0, errOnlyLinux }
+
+// RSS fails here.
+func (p *Process) RSS() (int64, error) { return 0, errOnlyLinux }
