@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,11 +95,14 @@ func New(s Settings) (*Engine, error) {
 			return do(ctx)
 		}
 	}
+	if s.Random == nil {
+		s.Random = rand.Float64
+	}
 	e := &Engine{
 		s: s, ring: ring.New(cfg), boot: cfg.Boot, born: time.Now(), usable: cfg.Usable(),
 		wake: make(chan struct{}, 1), stop: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
 	}
-	e.path = path{gate: newGate(&e.s)}
+	e.path = path{gate: newGate(&e.s), random: s.Random}
 	e.fb = newFallback(&e.s, cfg.Usable())
 	return e, nil
 }

@@ -13,6 +13,7 @@ import (
 // fallback is what is known of the way to the buckets.
 type fallback struct {
 	hurried chan struct{} // closed when a shutdown leaves no time to wait
+	random  func() float64
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -42,14 +43,14 @@ const maxUnresolved = 256
 
 func newFallback(s *Settings, usable int64) *fallback {
 	fb := &fallback{
-		hurried: make(chan struct{}), running: map[*job]bool{},
+		hurried: make(chan struct{}), random: s.Random, running: map[*job]bool{},
 		outcomes: map[FlareOutcome]int64{}, refused: map[string]bool{},
 		trigger: newTrigger(s, usable),
 	}
 	if s.Flare != nil {
 		fb.budget.perDay = s.Flare.Budget
 	}
-	fb.trigger.redraw(random())
+	fb.trigger.redraw(fb.random())
 	return fb
 }
 
@@ -197,7 +198,7 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	switch outcome {
 	case outcomeStored:
 		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
-		fb.trigger.took(now.Sub(j.started), random())
+		fb.trigger.took(now.Sub(j.started), fb.random())
 	case outcomeGivenUp:
 		fb.retryAt = now.Add(retry)
 	case outcomeFailed:

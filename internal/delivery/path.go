@@ -11,6 +11,8 @@ import (
 
 // path is what is known of the way to the gateway.
 type path struct {
+	random func() float64
+
 	mu sync.Mutex
 	// mu guards the following.
 	gate    gate
@@ -83,7 +85,7 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool
 	if a.Err != nil {
 		p.samples[cause] = sample(a.Err)
 	}
-	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: random()})
+	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: p.random()})
 	news = p.down != cause
 	p.down = cause
 	return news

@@ -3,7 +3,6 @@ package delivery
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -55,7 +54,7 @@ func (e *Engine) put(j *job) (target string, end ending) {
 			longest, hurried = hurriedWait, nil
 		}
 		backoff = min(backoff, longest)
-		if end := e.pause(j, time.Duration(random()*float64(backoff)), hurried); end != pending {
+		if end := e.pause(j, time.Duration(e.s.Random()*float64(backoff)), hurried); end != pending {
 			return "", end
 		}
 		backoff *= 2
@@ -76,9 +75,6 @@ func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) endi
 	}
 	return pending
 }
-
-// random returns a number in [0, 1) to spread a fleet over time.
-func random() float64 { return rand.Float64() } //nolint:gosec // jitter, no secret
 
 // round tries every bucket once. Denied reports that all of them refused for
 // good.
@@ -126,7 +122,7 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 			return pending, kind != bucket.Unreachable
 		}
 		if !closed(e.fb.hurried) {
-			e.pause(j, time.Duration(random()*float64(unknownPause)), e.fb.hurried)
+			e.pause(j, time.Duration(e.s.Random()*float64(unknownPause)), e.fb.hurried)
 		}
 	}
 	return pending, false

@@ -17,8 +17,8 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Settings configures an Engine. All fields but Audience, Version, Flare, Call
-// and Observer are required; sizes are bytes.
+// Settings configures an Engine. All fields but Audience, Version, Flare, Call,
+// Random and Observer are required; sizes are bytes.
 type Settings struct {
 	Agent    string // frame.ValidAgent
 	Audience string // may be empty
@@ -34,7 +34,8 @@ type Settings struct {
 
 	Flare     *FlareSettings // nil: no fallback
 	Transport otlpsend.Transport
-	Call      CallFunc // nil: do is called directly
+	Call      CallFunc       // nil: do is called directly
+	Random    func() float64 // in [0, 1), called concurrently, to spread a fleet over time; nil: a source of its own
 	Observer  Observer
 }
 
