@@ -2,6 +2,7 @@ package otlpcodec_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -92,16 +93,17 @@ func TestCountRefuses(t *testing.T) {
 	}{
 		"cut off":              {frame.Traces, good[:len(good)-1], "cut off"},
 		"old and cut off":      {frame.Traces, append(old(), 0x0a, 5), "cut off"},
-		"damaged old scope":    {frame.Logs, msg(1, moved(msg(2, []byte{0x0a, 5}))), "cut off"},
+		"damaged old scope":    {frame.Logs, msg(1, moved(msg(2, []byte{0x0a, 5}))), "wrong wire type"},
 		"old scope is a text":  {frame.Traces, msg(1, moved([]byte("scope"))), "not a valid"},
 		"text":                 {frame.Traces, []byte("hello, world"), "wrong wire type"},
 		"html":                 {frame.Logs, []byte("<html><body>login</body></html>"), "wrong wire type"},
 		"field 0":              {frame.Traces, []byte{0x02, 0x00}, "field number"},
 		"tag of 64 bits":       {frame.Traces, []byte{0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01}, "field number"},
-		"varint of 65 bits":    {frame.Traces, []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x02}, "64 bits"},
+		"varint of 11 bytes":   {frame.Traces, []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x01}, "ten bytes"},
 		"length of 2^63":       {frame.Traces, []byte{0x0a, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x7f}, "cut off"},
 		"group":                {frame.Traces, []byte{0x0b, 0x0c}, "wrong wire type"},
-		"unknown group":        {frame.Traces, []byte{0x83, 0x7d, 0x84, 0x7d}, "wrong wire type"},
+		"open group":           {frame.Traces, []byte{0x83, 0x7d, 0x08}, "cut off"},
+		"end of no group":      {frame.Traces, []byte{0x84, 0x7d, 0x0a, 0}, "wrong wire type"},
 		"span is a number":     {frame.Traces, msg(1, msg(2, []byte{0x10, 1})), "wrong wire type"},
 		"trace id of 15 bytes": {frame.Traces, span(msg(1, make([]byte, 15))), "wrong length"},
 		"span id of 16 bytes":  {frame.Traces, span(msg(2, make([]byte, 16))), "wrong length"},
@@ -112,7 +114,6 @@ func TestCountRefuses(t *testing.T) {
 		"attribute is damaged": {frame.Traces, span(msg(9, msg(2, []byte{0x0a, 5}))), "cut off"},
 		"bounds of 7 bytes":    {frame.Metrics, metric(msg(9, msg(1, msg(7, make([]byte, 7))))), "packed"},
 		"counts end early":     {frame.Metrics, metric(msg(10, msg(1, msg(8, msg(2, []byte{0x80}))))), "packed"},
-		"gauge and sum":        {frame.Metrics, metric(msg(5), msg(7)), "two types"},
 		"too deep":             {frame.Traces, nestedValues(500), "deeper than 1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,6 +137,9 @@ func TestCountAcceptsWhatDecodersAccept(t *testing.T) {
 		"unpacked bounds":   {frame.Metrics, metric(msg(9, msg(1, []byte{0x39, 1, 2, 3, 4, 5, 6, 7, 8})))},
 		"unpacked counts":   {frame.Metrics, metric(msg(10, msg(1, msg(8, []byte{0x10, 7}))))},
 		"span field 100":    {frame.Traces, span([]byte{0xa0, 0x06, 1})},
+		"unknown group":     {frame.Traces, append([]byte{0x83, 0x7d, 0x84, 0x7d}, span()...)},
+		"gauge, then sum":   {frame.Metrics, metric(msg(5, msg(1), msg(1)), msg(7, msg(1)))},
+		"tag of 33 bits":    {frame.Traces, append([]byte{0x8a, 0x80, 0x80, 0x80, 0x80, 0x01}, span()[1:]...)},
 		"resource repeated": {frame.Traces, msg(1, msg(1), msg(1), msg(2, msg(2)))},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,21 +214,26 @@ func FuzzCount(f *testing.F) {
 	}
 	f.Add(uint8(frame.Traces), nestedValues(500))
 	f.Add(uint8(frame.Traces), old())
-	f.Add(uint8(frame.Metrics), metric(msg(5), msg(7)))
+	f.Add(uint8(frame.Metrics), metric(msg(5, msg(1)), msg(7)))
+	f.Add(uint8(frame.Traces), append([]byte{0x83, 0x7d, 0x84, 0x7d}, span()...))
+	f.Add(uint8(frame.Metrics), metric(msg(10, msg(1, msg(8, msg(2, []byte{1, 0x80, 1}), []byte{0x10, 7})))))
 	f.Fuzz(func(t *testing.T, signal uint8, raw []byte) {
 		s := frame.Signal(signal % frame.NumSignals)
 		items, err := otlpcodec.Count(s, raw)
-		if err != nil {
-			if errors.Is(err, otlpcodec.ErrDeprecated) {
-				modern, err := otlpcodec.Modernize(s, raw)
-				require.NoError(t, err, "Count accepts what pdata does not decode")
-				_, err = otlpcodec.Count(s, modern)
-				require.NoError(t, err)
-			}
-			return
+		want, _, refused := decode(s, raw)
+		switch {
+		case errors.Is(err, otlpcodec.ErrDeprecated):
+			require.NoError(t, refused, "Count accepts what pdata does not decode")
+			modern, err := otlpcodec.Modernize(s, raw)
+			require.NoError(t, err)
+			items, err = otlpcodec.Count(s, modern)
+			require.NoError(t, err)
+			require.Equal(t, want, items)
+		case err == nil:
+			require.NoError(t, refused, "Count accepts what pdata does not decode")
+			require.Equal(t, want, items)
+		case !strings.Contains(err.Error(), "nested deeper"):
+			require.Error(t, refused, "Count refuses what pdata decodes: %v", err)
 		}
-		want, _, err := decode(s, raw)
-		require.NoError(t, err, "Count accepts what pdata does not decode")
-		require.Equal(t, want, items)
 	})
 }

@@ -3,8 +3,9 @@
 // and counts without decoding, and the compression of a stored frame.
 //
 // The walk follows the messages of OTLP 1.10 down to the last attribute: what
-// Count accepts, pdata decodes. It does not check that strings are UTF-8, and
-// it knows nothing about the meaning of a value. No byte of a stranger reaches
+// Count accepts, pdata decodes, and what it refuses, pdata refuses, but for
+// messages nested too deep. It does not check that strings are UTF-8, and it
+// knows nothing about the meaning of a value. No byte of a stranger reaches
 // pdata before the walk, because pdata recurses as deep as the data says.
 //
 // Its functions are pure and may be called concurrently.

@@ -7,6 +7,7 @@ type kind uint8
 
 const (
 	unknown      kind = iota // skipped, whatever it is
+	impossible               // a field number that cannot be
 	varint                   // any integer or bool
 	fixed64                  // 8 bytes
 	fixed32                  // 4 bytes
@@ -25,7 +26,7 @@ const (
 	plain role = iota
 	item       // one item: a span, data point, log record, sample
 	path       // a message on the way down to the items
-	oneof      // a path of which its message may hold only one: the data of a metric
+	oneof      // a path of which only the last in its message counts: the data of a metric
 )
 
 // field describes one field of a message.
@@ -38,19 +39,19 @@ type field struct {
 // message describes one message by its field numbers.
 type message struct {
 	fields [17]field
-	// moved is what field 1000 once held: the scopes. A message that uses it
-	// must not be counted without being modernized.
-	moved *message
+	// moved is what field 1000 once was: the scopes. A message that uses it must
+	// not be counted without being modernized.
+	moved *field
 }
 
-// movedField is the number of the fields that message.moved speaks of.
+// movedField is the number of the field that message.moved describes.
 const movedField = 1000
 
 // requests holds the export request of every signal. It is read-only.
 var requests = newRequests()
 
 func newRequests() [frame.NumSignals]*message {
-	any := &message{}
+	any := fields()
 	attr := nest(plain, any)
 	attr.fields[1], attr.fields[2] = field{kind: text}, field{kind: nested, msg: any}
 	attr.fields[3] = field{kind: varint}
@@ -84,7 +85,7 @@ func (c commonMessages) request(record *message, moved bool) *message {
 	resources := with(fields(nested, nested, text), c.resource, scopes)
 	resources.fields[2].role = path
 	if moved {
-		resources.moved = scopes
+		resources.moved = &field{kind: nested, msg: scopes}
 	}
 	return nest(path, resources)
 }
@@ -155,6 +156,7 @@ func (c commonMessages) profiles() *message {
 // fields makes a message with fields of the given kinds, numbered from 1.
 func fields(kinds ...kind) *message {
 	m := &message{}
+	m.fields[0].kind = impossible
 	for i, k := range kinds {
 		m.fields[i+1].kind = k
 	}
@@ -171,7 +173,7 @@ func with(m *message, children ...*message) *message {
 
 // nest makes a message whose field 1 is nested.
 func nest(r role, child *message) *message {
-	m := &message{}
+	m := fields()
 	m.fields[1] = field{kind: nested, role: r, msg: child}
 	return m
 }

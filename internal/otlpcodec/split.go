@@ -77,24 +77,24 @@ func (d *divider) fits(p Piece) bool { return d.maxSize <= 0 || int64(len(p.Raw)
 // the others into right. Both get at least one: 0 < at < the items of b.
 func (m *message) cut(b []byte, at int64) (left, right []byte) {
 	left, right = make([]byte, 0, len(b)/2+256), make([]byte, 0, len(b)/2+256)
+	chosen := m.chosen(b)
 	for i := 0; i < len(b); {
 		w, end, _ := nextField(b, i)
 		whole := b[i:end]
 		head := b[i:w.body]
+		f := m.numbered(w.num)
+		replaced := f.role == oneof && i != chosen
 		i = end
-		f := field{}
-		if w.num < uint64(len(m.fields)) {
-			f = m.fields[w.num]
-		}
 		if f.role == plain {
 			left, right = append(left, whole...), append(right, whole...)
 			continue
 		}
 		n := int64(1)
 		if f.role != item {
-			n, _ = f.msg.walk(b[w.body:end], maxDepth)
+			n, _ = new(walker).walk(f.msg, b[w.body:end], maxDepth)
 		}
 		switch {
+		case replaced: // nobody reads it
 		case at == 0:
 			right = append(right, whole...)
 		case n <= at:
@@ -107,6 +107,28 @@ func (m *message) cut(b []byte, at int64) (left, right []byte) {
 		}
 	}
 	return left, right
+}
+
+// numbered returns the field with a number.
+func (m *message) numbered(num int32) field {
+	if int(num) < len(m.fields) {
+		return m.fields[num]
+	}
+	return field{}
+}
+
+// chosen returns where in b the field begins that its oneof ends up with, -1
+// when there is none.
+func (m *message) chosen(b []byte) int {
+	last := -1
+	for i := 0; i < len(b); {
+		w, end, _ := nextField(b, i)
+		if m.numbered(w.num).role == oneof {
+			last = i
+		}
+		i = end
+	}
+	return last
 }
 
 // appendNested appends a nested message under the tag that head begins with.

@@ -255,3 +255,18 @@ func FuzzSplit(f *testing.F) {
 		checkHalves(t, s, raw, left, right)
 	})
 }
+
+// Of two kinds of data in one metric only the last one is read, so the first is
+// neither counted nor kept when the metric is cut.
+func TestSplitOfTwoKindsOfData(t *testing.T) {
+	point := []byte{0x09, 1, 2, 3, 4, 5, 6, 7, 8} // not known to a number's point
+	raw := metric(msg(5, msg(1, point), msg(1, point), msg(1, point)), msg(7, msg(1), msg(1)), msg(1, []byte("m")))
+	left, right, err := otlpcodec.Split(frame.Metrics, raw)
+	require.NoError(t, err)
+	for _, half := range []otlpcodec.Piece{left, right} {
+		items, _, err := decode(frame.Metrics, half.Raw)
+		require.NoError(t, err)
+		require.EqualValues(t, 1, half.Items)
+		require.Equal(t, half.Items, items)
+	}
+}
