@@ -69,9 +69,9 @@ type FlareConfig struct {
 	RecipientsFile       string            `mapstructure:"recipients_file"`
 	AllowSingleRecipient bool              `mapstructure:"allow_single_recipient"`
 	SigningKeyFile       string            `mapstructure:"signing_key_file"`
-	MaxSize              bytesize.Size     `mapstructure:"max_size"` // 0: the smaller of 8MiB and capacity/8
-	Budget               bytesize.Size     `mapstructure:"budget"`   // sealed bytes per day
-	DrillInterval        time.Duration     `mapstructure:"drill_interval"`
+	MaxSize              bytesize.Size     `mapstructure:"max_size"`       // 0: the smaller of 8MiB and capacity/8
+	Budget               bytesize.Size     `mapstructure:"budget"`         // sealed bytes per day
+	DrillInterval        time.Duration     `mapstructure:"drill_interval"` // 0: no drills
 
 	_ struct{}
 }
@@ -103,7 +103,7 @@ func createDefaultConfig() component.Config {
 		Order:           oldestFirst,
 		Frame:           FrameConfig{MaxSize: 256 * bytesize.KiB, Linger: time.Second},
 		Ring:            RingConfig{Capacity: 64 * bytesize.MiB, MaxAge: 5 * time.Minute, WhenFull: dropOldest},
-		Flare:           configoptional.Default(FlareConfig{Budget: bytesize.GiB}),
+		Flare:           configoptional.Default(FlareConfig{Budget: bytesize.GiB, DrillInterval: 24 * time.Hour}),
 		ShutdownTimeout: 20 * time.Second,
 	}
 }

@@ -59,7 +59,7 @@ func TestEveryKey(t *testing.T) {
 				{Bucket: "acme-flares-2", Prefix: "f/", Endpoint: "https://s3.example.com", AccessKeyID: "a", SecretAccessKey: "b"},
 			},
 			RecipientsFile: "/etc/lifeline/recipients.txt", AllowSingleRecipient: true, SigningKeyFile: "/etc/lifeline/agent_ed25519",
-			MaxSize: 4 * bytesize.MiB, Budget: 2 * bytesize.GiB,
+			MaxSize: 4 * bytesize.MiB, Budget: 2 * bytesize.GiB, DrillInterval: 12 * time.Hour,
 		}),
 		ShutdownTimeout: 15 * time.Second,
 	}

@@ -208,6 +208,8 @@ func (c *core) settings(r *running, transport otlpsend.Transport) delivery.Setti
 			MaxSize: int64(c.cfg.flareSize()),
 			Budget:  int64(c.cfg.Flare.Get().Budget),
 			Sealer:  r.fallback.sealer,
+
+			DrillInterval: c.cfg.Flare.Get().DrillInterval,
 		}
 	}
 	return s

@@ -13,6 +13,7 @@ import (
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/config/configoptional"
 	"go.opentelemetry.io/collector/pdata/testdata"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
@@ -113,6 +114,30 @@ func TestWhatGetsOldIsFlared(t *testing.T) {
 	require.EqualValues(t, 3, a.scrape().conserves(t, "logs"))
 }
 
+// A drill takes the way of a flare, next to a gateway that is well.
+func TestADrillIsStored(t *testing.T) {
+	s := newStore(t)
+	a := newAgent(t, newGateway(t, ack).URL, withFlare(s, keyDir(t)), func(cfg *Config) {
+		flareCfg := *cfg.Flare.Get()
+		flareCfg.DrillInterval = time.Second
+		cfg.Flare = configoptional.Some(flareCfg)
+		cfg.Audience, cfg.Ring.MaxAge = "acme-prod", time.Second
+	}).start()
+	a.hears("A drill was stored")
+	a.shutdown()
+	items, flares := openAll(t, s)
+	require.Equal(t, map[frame.Signal]int64{frame.Logs: int64(len(flares))}, items)
+	for _, f := range flares {
+		require.Equal(t, flare.Drill, f.Manifest.Reason)
+	}
+	sc := a.scrape()
+	require.EqualValues(t, len(flares), sc["lifeline_flares{outcome=stored,reason=drill}"])
+	require.InDelta(t, time.Now().Unix(), sc["lifeline_drill_last_put"], 600)
+	require.Zero(t, sc.conserves(t, "logs"))
+	require.Zero(t, sc["exporter_sent_log_records"]+sc["exporter_send_failed_log_records"])
+	require.Empty(t, a.log.FilterMessageSnippet("flare was stored").All(), "an alert on that is no drill's")
+}
+
 // G11: a broken fallback is an alarm. The way to the gateway does not mind, and
 // the repair is noticed without a restart.
 func TestABrokenKeyFileIsAnAlarmAndNotACrash(t *testing.T) {
@@ -140,6 +165,7 @@ func TestABrokenKeyFileIsAnAlarmAndNotACrash(t *testing.T) {
 			require.Equal(t, componentstatus.StatusRecoverableError, event.Status())
 			require.ErrorContains(t, event.Err(), test.key)
 			require.ErrorContains(t, event.Err(), test.remedy)
+			a.hears("key files of the fallback are not usable")
 			require.Len(t, a.log.FilterMessageSnippet("key files of the fallback are not usable").All(), 1)
 			ready, found := a.scrape()["lifeline_flare_ready"]
 			require.True(t, found)

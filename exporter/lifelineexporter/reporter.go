@@ -110,6 +110,10 @@ func (r *reporter) flared(m *flare.Manifest, target string, took time.Duration, 
 	for signal, total := range m.Totals {
 		fields = append(fields, zap.Int64(signal, total.Items))
 	}
+	if m.Reason == flare.Drill {
+		r.log.Info("A drill was stored: the way to the bucket works.", fields...)
+		return
+	}
 	r.log.Warn("A flare was stored: data that no gateway took is safe in the bucket.", fields...)
 }
 

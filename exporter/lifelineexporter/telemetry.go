@@ -51,7 +51,7 @@ func newTelemetry(set component.TelemetrySettings, id component.ID) (*telemetry,
 		builder.LifelineAcceptedItems, builder.LifelineDeliveredItems, builder.LifelineFlaredItems,
 		builder.LifelineRejectedItems, builder.LifelineLostItems, builder.LifelineHeldItems, builder.LifelineLateAcks,
 		builder.ExporterQueueSize, builder.ExporterQueueCapacity, builder.LifelineRingOldestAge,
-		builder.LifelineFlares, builder.LifelineFlareReady,
+		builder.LifelineFlares, builder.LifelineFlareReady, builder.LifelineDrillLastPut,
 		builder.LifelineGatewayNotAfter, builder.LifelineClientNotAfter, builder.LifelineSigningNotAfter)
 	if err != nil {
 		return nil, fmt.Errorf("register metrics: %w", err)
@@ -98,6 +98,7 @@ func (t *telemetry) callback(_ context.Context, o metric.Observer) error {
 		o.ObserveInt64(t.builder.LifelineFlareReady, ready, own)
 	}
 	for instrument, at := range map[metric.Int64Observable]time.Time{
+		t.builder.LifelineDrillLastPut:    r.items.DrillPut,
 		t.builder.LifelineGatewayNotAfter: r.gateway,
 		t.builder.LifelineClientNotAfter:  r.client,
 		t.builder.LifelineSigningNotAfter: r.signingAt,

@@ -44,7 +44,7 @@ func TestAReadingAsMetrics(t *testing.T) {
 	r.signals[frame.Logs] = true
 	r.items = delivery.Snapshot{
 		Used: 4096, Capacity: 8192, OldestAge: 1500 * time.Millisecond,
-		Flares: map[delivery.FlareOutcome]int64{{Reason: flare.Drill, Outcome: "stored"}: 9},
+		Flares: map[delivery.FlareOutcome]int64{{Reason: flare.Drill, Outcome: "stored"}: 9}, DrillPut: time.Unix(400, 0),
 	}
 	r.items.Signals[frame.Logs] = delivery.Items{
 		Accepted: 28, Delivered: 2, Rejected: 3, Held: 4, LateAcks: 5,
@@ -76,6 +76,7 @@ func TestAReadingAsMetrics(t *testing.T) {
 		point(0, "signal", "logs", "reason", "shutdown"), point(0, "signal", "logs", "reason", "flare_unknown"),
 		point(0, "signal", "logs", "reason", "corrupt")), same)
 	metadatatest.AssertEqualLifelineFlares(t, tel, points(point(9, "reason", "drill", "outcome", "stored")), same)
+	metadatatest.AssertEqualLifelineDrillLastPut(t, tel, points(point(400)), same)
 	metadatatest.AssertEqualExporterQueueSize(t, tel, points(point(4096)), same)
 	metadatatest.AssertEqualExporterQueueCapacity(t, tel, points(point(8192)), same)
 	metadatatest.AssertEqualLifelineFlareReady(t, tel, points(point(1)), same)
@@ -99,7 +100,7 @@ func TestWhatIsNotThereIsNotShown(t *testing.T) {
 	a := newAgent(t, "http://127.0.0.1:9").start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
 	s := a.scrape()
-	for _, name := range []string{"lifeline_flare_ready", "lifeline_gateway_not_after", "lifeline_client_not_after", "lifeline_signing_not_after"} {
+	for _, name := range []string{"lifeline_flare_ready", "lifeline_drill_last_put", "lifeline_gateway_not_after", "lifeline_client_not_after", "lifeline_signing_not_after"} {
 		require.NotContains(t, s, name)
 	}
 	require.Contains(t, s, "lifeline_held_items{signal=logs}")

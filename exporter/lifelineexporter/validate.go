@@ -21,6 +21,7 @@ const (
 	minCapacity = bytesize.MiB
 	maxFlare    = 64 * bytesize.MiB // recovery opens no larger object
 	maxSenders  = 256
+	minDrills   = time.Second // for trying them out
 
 	maxMetadataKeys = 64 // a flare's record holds no more
 )
@@ -113,7 +114,7 @@ func (c *FlareConfig) Validate() error {
 	f.check(c.SigningKeyFile != "", "signing_key_file: missing; make a key with `lifeline keygen agent`")
 	f.check(c.MaxSize >= 0 && c.MaxSize <= maxFlare, "max_size: must be not negative and at most %s, the largest flare that recovery opens", maxFlare)
 	f.check(c.Budget > 0, "budget: must be positive, such as 1GiB per day")
-	f.check(c.DrillInterval == 0, "drill_interval: this version has no drills; remove the key or set it to 0")
+	f.check(c.DrillInterval == 0 || c.DrillInterval >= minDrills, "drill_interval: must be 0, for no drills, or at least %v, such as 24h", minDrills)
 	return errors.Join(f...)
 }
 

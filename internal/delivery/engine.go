@@ -59,6 +59,7 @@ type Engine struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	thirdEnd time.Time // when a drain stops waiting for the gateway
+	drillAt  time.Time // of the next drill; zero: none
 }
 
 // phase is where an engine is in its life.
@@ -118,6 +119,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	e.phase = running
 	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if e.s.Flare != nil {
+		e.drillAt = firstDrill(time.Now(), e.s.Flare.DrillInterval, e.s.Random())
 		e.jobs.Go(e.selfTest)
 	}
 	e.loop.Go(e.run)
@@ -266,8 +268,9 @@ func (e *Engine) Snapshot() Snapshot {
 	rs := e.ring.Snapshot()
 	s := Snapshot{
 		Used: rs.Used, Capacity: e.s.Ring.Capacity,
-		Flares: e.fb.ended(), Ready: e.ready.Load(),
+		Ready: e.ready.Load(),
 	}
+	s.Flares, s.DrillPut = e.fb.ended()
 	if !rs.Oldest.IsZero() {
 		s.OldestAge = time.Since(rs.Oldest)
 	}

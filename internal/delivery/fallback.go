@@ -24,11 +24,13 @@ type fallback struct {
 	noRoom     bool      // no room for another sealed flare beside those that run
 	hopeless   bool      // what is left cannot be flared
 	retryAt    time.Time // no flare before
+	otherAt    time.Time // no flare before that holds no telemetry
 	parkedAt   time.Time // no flare of rejected frames before
 	seq        uint64    // of the newest flare
 	unresolved []uint64  // flares not known to be stored
 	outcomes   map[FlareOutcome]int64
-	refused    map[string]bool // targets that were reported to refuse
+	drillPut   time.Time // when a drill was last stored
+	targets    targets
 }
 
 // How a flare ended.
@@ -44,8 +46,9 @@ const maxUnresolved = 256
 func newFallback(s *Settings, usable int64) *fallback {
 	fb := &fallback{
 		hurried: make(chan struct{}), random: s.Random, running: map[*job]bool{},
-		outcomes: map[FlareOutcome]int64{}, refused: map[string]bool{},
-		trigger: newTrigger(s, usable),
+		outcomes: map[FlareOutcome]int64{},
+		targets:  targets{refused: map[string]bool{}, avoid: map[string]time.Time{}},
+		trigger:  newTrigger(s, usable),
 	}
 	if s.Flare != nil {
 		fb.budget.perDay = s.Flare.Budget
@@ -61,7 +64,8 @@ type decision struct {
 	dropReason LossReason   // why frames dropped for room are lost from now on
 }
 
-// decide says which flare begins now. One runs at a time, and telemetry goes first.
+// decide says which flare begins now. One runs at a time, and telemetry goes
+// first: nothing else has a flare while it waits for one.
 func (fb *fallback) decide(now time.Time, v ring.View) decision {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
@@ -76,15 +80,12 @@ func (fb *fallback) decide(now time.Time, v ring.View) decision {
 	}
 	if len(fb.running) > 0 {
 		if reason != "" {
-			fb.abandon(func(j *job) bool { return j.reason == flare.Rejected })
+			fb.abandon(func(j *job) bool { return !j.telemetry() })
 		}
 		return d
 	}
-	if reason == "" && v.Parked > 0 {
-		if reason = flare.Rejected; now.Before(fb.parkedAt) {
-			d.next = minTime(at, fb.parkedAt)
-			return d
-		}
+	if reason == "" {
+		reason, d.next = fb.other(now, v, at)
 	}
 	if reason != "" && now.Before(fb.retryAt) {
 		d.next = fb.retryAt
@@ -95,6 +96,26 @@ func (fb *fallback) decide(now time.Time, v ring.View) decision {
 	}
 	d.reason = reason
 	return d
+}
+
+// other decides about the flares that hold no telemetry. At is when telemetry
+// may be due.
+func (fb *fallback) other(now time.Time, v ring.View, at time.Time) (flare.Reason, time.Time) {
+	if v.Parked > 0 {
+		due := later(fb.parkedAt, fb.otherAt)
+		if !now.Before(due) {
+			return flare.Rejected, at
+		}
+		at = minTime(at, due)
+	}
+	if !v.Drill.IsZero() {
+		due := later(fb.trigger.expiry(v.Drill), fb.otherAt)
+		if !now.Before(due) {
+			return flare.Drill, at
+		}
+		at = minTime(at, due)
+	}
+	return "", at
 }
 
 // mayStart reports whether a shutdown may start one more flare.
@@ -114,11 +135,17 @@ func (fb *fallback) exhausted(v ring.View) bool {
 	return fb.budget.perDay == 0 || fb.hopeless || v.Takable+v.Parked == 0
 }
 
-// abandon gives up the flares that match: their frames have a better way.
+// abandon gives up the flares that match: their frames have a better way, or
+// telemetry needs theirs. A PUT of telemetry goes on to its end, because it may
+// be the last that was needed; others are cut off.
 func (fb *fallback) abandon(match func(*job) bool) {
 	for j := range fb.running {
-		if match(j) && !closed(j.abandoned) {
-			close(j.abandoned)
+		if !match(j) || closed(j.abandoned) {
+			continue
+		}
+		close(j.abandoned)
+		if !j.telemetry() {
+			j.cancel()
 		}
 	}
 }
@@ -128,7 +155,7 @@ func (fb *fallback) gatewayIsBack(now time.Time) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
 	fb.trigger.reopened(now)
-	fb.abandon(func(j *job) bool { return j.reason != flare.Rejected })
+	fb.abandon((*job).telemetry)
 }
 
 // hurry ends all waiting between attempts: a shutdown has begun.
@@ -136,6 +163,7 @@ func (fb *fallback) hurry() {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
 	close(fb.hurried)
+	fb.abandon(func(j *job) bool { return j.reason == flare.Drill })
 }
 
 func (fb *fallback) begin(j *job) {
@@ -198,27 +226,28 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	switch outcome {
 	case outcomeStored:
 		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
-		fb.trigger.took(now.Sub(j.started), fb.random())
-	case outcomeGivenUp:
-		fb.retryAt = now.Add(retry)
+		fb.trigger.redraw(fb.random())
+		switch {
+		case j.telemetry():
+			fb.trigger.took(now.Sub(j.started))
+		case j.reason == flare.Drill:
+			fb.drillPut = now
+		}
 	case outcomeFailed:
-		fb.retryAt = now.Add(retry)
 		fb.hopeless = j.last
+	}
+	switch {
+	case outcome == "" || outcome == outcomeStored:
+	case j.telemetry():
+		fb.retryAt = now.Add(retry)
+	default: // telemetry does not wait for what made room for it
+		fb.otherAt = now.Add(retry)
 	}
 }
 
-// targetChanged notes whether a target takes flares and reports whether that
-// is news.
-func (fb *fallback) targetChanged(name string, ok bool) bool {
+// ended returns how the flares so far ended, and when a drill was last stored.
+func (fb *fallback) ended() (outcomes map[FlareOutcome]int64, drillPut time.Time) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	news := fb.refused[name] == ok
-	fb.refused[name] = !ok
-	return news
-}
-
-func (fb *fallback) ended() map[FlareOutcome]int64 {
-	fb.mu.Lock()
-	defer fb.mu.Unlock()
-	return maps.Clone(fb.outcomes)
+	return maps.Clone(fb.outcomes), fb.drillPut
 }

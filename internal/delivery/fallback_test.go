@@ -35,11 +35,12 @@ func TestPutFaults(t *testing.T) {
 		{"key taken", bucket.Exists, 1, bucket.BeforeEffect, false, []int{0, 1}, []int{1, 1}},
 		{"unknown, not done", bucket.Unknown, 1, bucket.BeforeEffect, false, []int{1, 0}, []int{2, 0}},
 		{"unknown, done", bucket.Unknown, 1, bucket.AfterEffect, false, []int{1, 0}, []int{2, 0}},
-		{"throttled", bucket.Throttled, 2, bucket.BeforeEffect, false, []int{1, 0}, []int{3, 0}},
+		{"throttled", bucket.Throttled, 1, bucket.BeforeEffect, false, []int{0, 1}, []int{1, 1}},
+		{"throttled, done all the same", bucket.Throttled, 1, bucket.AfterEffect, false, []int{1, 1}, []int{1, 1}},
 		{"unknown three times, not done", bucket.Unknown, 3, bucket.BeforeEffect, false, []int{0, 1}, []int{3, 1}},
 		{"unknown three times, done", bucket.Unknown, 3, bucket.AfterEffect, false, []int{1, 1}, []int{3, 1}},
-		{"hangs, not done", 0, 1, bucket.BeforeEffect, true, []int{1, 0}, []int{2, 0}},
-		{"hangs, done", 0, 1, bucket.AfterEffect, true, []int{1, 0}, []int{2, 0}},
+		{"hangs, not done", 0, 1, bucket.BeforeEffect, true, []int{0, 1}, []int{1, 1}},
+		{"hangs, done", 0, 1, bucket.AfterEffect, true, []int{1, 1}, []int{1, 1}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -367,7 +368,8 @@ func TestTrigger(t *testing.T) {
 		})
 	}
 	tr := fresh()
-	tr.took(time.Hour, 0.999)
+	tr.took(time.Hour)
+	tr.redraw(0.999)
 	require.Equal(t, 75*time.Second, tr.takes)
 	require.Less(t, tr.share, time.Minute)
 }

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -14,7 +15,9 @@ type job struct {
 	last      bool  // of a shutdown: what it does not save is lost
 	limit     int64 // bytes; only a single frame may need more
 	started   time.Time
-	abandoned chan struct{} // closed: the frames have a better way
+	abandoned chan struct{}   // closed: the frames have a better way
+	ctx       context.Context // of its PUTs
+	cancel    context.CancelFunc
 
 	sealer   *flare.Sealer
 	lease    *ring.Flare
@@ -25,6 +28,21 @@ type job struct {
 
 	unknown    map[string]bool // targets that may have the blob
 	anyUnknown bool            // a target may have this blob or an earlier one
+	rounds     int             // of tries over all targets that have ended
+}
+
+// telemetry reports whether j holds what could still be delivered.
+func (j *job) telemetry() bool { return j.kind() == ring.Telemetry }
+
+func (j *job) kind() ring.Kind {
+	switch j.reason {
+	case flare.Rejected:
+		return ring.Parked
+	case flare.Drill:
+		return ring.Drill
+	default:
+		return ring.Telemetry
+	}
 }
 
 // startFlare begins a flare in a goroutine of its own.
@@ -34,9 +52,11 @@ func (e *Engine) startFlare(reason flare.Reason, last bool) {
 		limit /= shutdownFlares
 	}
 	j := &job{reason: reason, last: last, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
+	j.ctx, j.cancel = context.WithCancel(e.ctx)
 	e.fb.begin(j)
 	e.jobs.Go(func() {
 		defer e.kick()
+		defer j.cancel()
 		e.flare(j)
 	})
 }
@@ -87,7 +107,7 @@ func (e *Engine) take(j *job) bool {
 		e.fb.notTaken(j, false, e.s.Retry.MaxInterval)
 		return false
 	}
-	j.lease = e.ring.Take(ring.FlareWish{Parked: j.reason == flare.Rejected, Fits: j.fits(e.s.Flare.MaxSize)})
+	j.lease = e.ring.Take(ring.FlareWish{Kind: j.kind(), Fits: j.fits(e.s.Flare.MaxSize)})
 	if j.lease == nil && e.nothingLeft(j) { // it was acked or taken meanwhile
 		e.fb.took()
 		e.fb.done(j, "", 0)
@@ -109,10 +129,14 @@ func (e *Engine) take(j *job) bool {
 // nothingLeft reports whether the ring has no frame of the kind that j takes.
 func (e *Engine) nothingLeft(j *job) bool {
 	v := e.ring.View()
-	if j.reason == flare.Rejected {
+	switch j.kind() {
+	case ring.Parked:
 		return v.Parked == 0
+	case ring.Drill:
+		return v.Drill.IsZero()
+	default:
+		return v.Takable == 0
 	}
-	return v.Takable == 0
 }
 
 // fits returns the rule for how much the flare takes, and notes its bound.
@@ -187,10 +211,4 @@ func (e *Engine) finish(j *job, outcome string) {
 		j.blob.Free()
 	}
 	e.fb.done(j, outcome, e.s.Retry.MaxInterval)
-}
-
-func (e *Engine) observeBucket(target string, err error) {
-	if e.fb.targetChanged(target, err == nil) && e.s.Observer.Bucket != nil {
-		e.s.Observer.Bucket(target, err == nil, err)
-	}
 }

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -78,6 +81,50 @@ func TestBorrowedFrameStaysWithItsFlare(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The ack of a borrowed frame is an ack: it counts as sent, also when no sender
+// ever had the frame.
+func TestBorrowedAckCountsAsSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sent, calls atomic.Int64
+		w := newWorld(t, func(s *Settings) {
+			s.Frame.Linger = 0
+			s.Call = func(ctx context.Context, _ frame.Signal, items int64, do func(context.Context) error) error {
+				calls.Add(1)
+				err := do(ctx)
+				if err == nil {
+					sent.Add(items)
+				}
+				return err
+			}
+		})
+		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) {
+			a := refusal
+			a.RetryAfter = time.Hour // hence a minute: a fifth of max_age
+			return false, a
+		})
+		require.NoError(t, w.accept(1)) // closes the gate
+		w.wait(time.Second)
+		w.e.startFlare(flare.Manual, !lastFlare)
+		w.wait(time.Second)
+		require.Equal(t, int64(1), w.logs().Flared[flare.Manual])
+
+		for _, b := range w.buckets {
+			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
+		}
+		w.gw.set(up)
+		require.NoError(t, w.accept(3))
+		w.e.startFlare(flare.Manual, !lastFlare)
+		w.wait(time.Second)
+		require.Equal(t, 1, w.e.ring.View().Flaring, "a flare has what no sender had")
+		require.Equal(t, int64(1), calls.Load())
+		w.wait(time.Minute)
+		require.Equal(t, int64(3), w.logs().Delivered)
+		require.Equal(t, int64(3), sent.Load())
+		require.Equal(t, int64(2), calls.Load(), "one call for the life of a frame")
+		w.shutdown()
+	})
 }
 
 func attempts(g *gateway) int {

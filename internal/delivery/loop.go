@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -62,6 +63,7 @@ func (e *Engine) step(now time.Time) (next time.Time, done bool) {
 	next = e.sealOpen(begun)
 	next = minTime(next, e.send(now))
 	if e.s.Flare != nil {
+		next = minTime(next, e.drillDue(now))
 		next = minTime(next, e.flareDue(now))
 	}
 	return next, false
@@ -144,7 +146,7 @@ func (e *Engine) send(now time.Time) time.Time {
 		case f == nil:
 			return v.Open.Add(e.s.Frame.Linger)
 		case first:
-			e.jobs.Go(func() { e.live(f) })
+			e.jobs.Go(func() { e.live(f, func(ctx context.Context) { e.attempt(ctx, f) }) })
 		default:
 			select {
 			case f.Turn() <- struct{}{}:

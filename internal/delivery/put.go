@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
-	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
 // ending is how the attempts to put a flare ended.
@@ -20,11 +19,11 @@ const (
 )
 
 const (
-	putTimeout   = time.Minute      // one PUT
 	deniedWait   = 10 * time.Minute // the longest backoff while every bucket denies
 	hurriedWait  = time.Second      // the longest backoff in a shutdown
 	sameTarget   = 3                // PUTs of unknown outcome to one bucket before the next one
 	unknownPause = time.Second      // the most between two of them
+	slowFailure  = 5 * time.Second  // what fails after this time kept us waiting
 )
 
 // put tries one bucket after the other, and again, until one has the flare.
@@ -36,7 +35,7 @@ func (e *Engine) put(j *job) (target string, end ending) {
 		if end != pending {
 			return target, end
 		}
-		if !j.last && j.reason != flare.Rejected && e.path.spread() == 0 {
+		if !j.last && j.telemetry() && e.path.spread() == 0 {
 			return "", abandoned // no bucket took it, and the gateway does
 		}
 		hurry := closed(e.fb.hurried)
@@ -76,23 +75,25 @@ func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) endi
 	return pending
 }
 
-// round tries every bucket once. Denied reports that all of them refused for
-// good.
+// round tries every bucket. Denied reports that all of them refused for good.
 func (e *Engine) round(j *job) (target string, end ending, denied bool) {
 	denied = true
-	for _, t := range e.s.Flare.Targets {
+	for _, t := range e.orderedTargets() {
 		end, refused := e.putTo(j, &t)
 		if end != pending {
 			return t.Name, end, false
 		}
 		denied = denied && refused
 	}
+	j.rounds++
 	return "", pending, denied
 }
 
 // putTo puts the flare into one bucket. What is known not to be stored goes to
 // the next bucket at once; what may be stored is put there again, since then the
-// bucket itself says whether it has it.
+// bucket itself says whether it has it. But a bucket that asks for less, or that
+// kept us waiting, has its next turn when the others had theirs: then a copy more
+// costs less than the time.
 func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 	for range sameTarget {
 		switch {
@@ -101,12 +102,12 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 		case e.ctx.Err() != nil:
 			return cutOff, false
 		}
-		err := e.putOnce(j, t)
+		p, err := e.putOnce(j, t)
 		// Crash here: the bucket has the flare, or may have it, and the frames
 		// die with the process. Recovery forwards it; nothing is sent twice.
 		kind := bucket.KindOf(err)
 		switch {
-		case err == nil, kind == bucket.Exists && j.unknown[t.Name]:
+		case p.stored:
 			e.observeBucket(t.Name, nil)
 			return stored, false
 		case kind == bucket.Exists:
@@ -114,12 +115,17 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 				return abandoned, false
 			}
 			return pending, false
-		case kind == bucket.Unknown, kind == bucket.Throttled:
-			j.unknown[t.Name], j.anyUnknown = true, true
-			e.observeBucket(t.Name, err)
-		default:
+		case kind != bucket.Unknown && kind != bucket.Throttled:
 			e.observeBucket(t.Name, err)
 			return pending, kind != bucket.Unreachable
+		}
+		j.unknown[t.Name], j.anyUnknown = true, true
+		if j.ctx.Err() != nil { // cut off: that says nothing about the bucket
+			continue
+		}
+		e.observeBucket(t.Name, err)
+		if kind == bucket.Throttled || p.slow && len(e.s.Flare.Targets) > 1 {
+			return pending, false
 		}
 		if !closed(e.fb.hurried) {
 			e.pause(j, time.Duration(e.s.Random()*float64(unknownPause)), e.fb.hurried)
@@ -128,30 +134,35 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 	return pending, false
 }
 
-func (e *Engine) putOnce(j *job, t *Target) error {
-	ctx, cancel := context.WithTimeout(e.ctx, e.putTime())
+func (e *Engine) putOnce(j *job, t *Target) (putOf, error) {
+	ctx, cancel := context.WithTimeout(j.ctx, e.putTime(j))
 	defer cancel()
 	if !closed(e.fb.hurried) {
-		e.jobs.Go(func() { e.hurryPut(ctx, cancel) })
+		e.jobs.Go(func() { e.hurryPut(ctx, cancel, j) })
 	}
+	begin := time.Now()
 	info, err := t.Bucket.Put(ctx, t.Prefix+j.manifest.FlareID+".age", j.blob.Body(), bucket.PutOptions{IfNoneMatch: true})
 	date := info.Date
 	if e, ok := errors.AsType[*bucket.Error](err); ok {
 		date = e.Date
 	}
 	e.path.sawDate(date)
-	return err
+	p := putOf{target: t.Name, took: time.Since(begin)}
+	p.stored = err == nil || bucket.KindOf(err) == bucket.Exists && j.unknown[t.Name]
+	p.slow = err != nil && p.took >= slowFailure && j.ctx.Err() == nil
+	e.putEnded(p)
+	return p, err
 }
 
 // hurryPut ends a PUT that hangs when a shutdown begins in time for other
 // attempts.
-func (e *Engine) hurryPut(ctx context.Context, cancel func()) {
+func (e *Engine) hurryPut(ctx context.Context, cancel func(), j *job) {
 	select {
 	case <-ctx.Done():
 		return
 	case <-e.fb.hurried:
 	}
-	timer := time.NewTimer(e.putTime())
+	timer := time.NewTimer(e.putTime(j))
 	defer timer.Stop()
 	select {
 	case <-ctx.Done():
@@ -162,9 +173,9 @@ func (e *Engine) hurryPut(ctx context.Context, cancel func()) {
 
 // putTime returns how long one PUT may take: in a shutdown at most half of what
 // is left for every bucket, so that a bucket that hangs leaves time for more.
-func (e *Engine) putTime() time.Duration {
+func (e *Engine) putTime(j *job) time.Duration {
 	if !closed(e.fb.hurried) {
-		return putTimeout
+		return e.patience(j)
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -18,26 +18,26 @@ import (
 // split: somewhere in it is an item that the path does not stand.
 const splitAfter = 5
 
-// live is the life of one frame from its first lease to its fate, inside one
+// live is the life of one frame from its first attempt to its fate, inside one
 // call. It runs in a goroutine of its own.
-func (e *Engine) live(f *ring.Frame) {
+func (e *Engine) live(f *ring.Frame, first func(context.Context)) {
 	defer e.kick()
 	did := false
 	do := func(ctx context.Context) error {
 		did = true
-		return e.deliver(ctx, f)
+		return e.deliver(ctx, f, first)
 	}
 	_ = e.s.Call(e.ctx, f.Signal(), f.Items(), do) // the ring knows the fate
 	if !did {
-		_ = e.deliver(e.ctx, f)
+		_ = e.deliver(e.ctx, f, first)
 	}
 }
 
 // deliver returns nil if the frame was acked.
-func (e *Engine) deliver(ctx context.Context, f *ring.Frame) error {
-	e.ring.SealLeased(f, otlpcodec.Compress)
+func (e *Engine) deliver(ctx context.Context, f *ring.Frame, attempt func(context.Context)) error {
 	for {
-		e.attempt(ctx, f)
+		attempt(ctx)
+		attempt = func(ctx context.Context) { e.attempt(ctx, f) }
 		e.kick()
 		select {
 		case <-f.Done():
@@ -64,6 +64,7 @@ func delivered(f *ring.Frame) error {
 
 // attempt sends f once and does what the answer says.
 func (e *Engine) attempt(ctx context.Context, f *ring.Frame) {
+	e.ring.SealLeased(f, otlpcodec.Compress)
 	ctx, cancel := context.WithTimeout(ctx, e.s.Retry.Timeout)
 	defer cancel()
 	v, release, ok := e.ring.Begin(f, time.Now(), cancel)
@@ -86,25 +87,32 @@ func (e *Engine) attempt(ctx context.Context, f *ring.Frame) {
 // every other answer is about the path alone, for the frame has another way.
 func (e *Engine) knock(now time.Time) {
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.Retry.Timeout)
-	f, v, release := e.ring.Borrow(now, cancel)
-	if f == nil {
+	b, ok := e.ring.Borrow(now, cancel)
+	if !ok {
 		cancel()
 		return
 	}
 	epoch := e.path.epoch()
-	e.jobs.Go(func() {
+	ask := func(context.Context) {
 		defer e.kick()
 		defer cancel()
-		answer := e.s.Transport.Send(ctx, e.request(&v, release))
+		answer := e.s.Transport.Send(ctx, e.request(&b.Value, b.Release))
 		switch {
 		case answer.Verdict == otlpsend.Delivered:
-			e.acked(f, &answer)
+			e.acked(b.Frame, &answer)
 		case errors.Is(ctx.Err(), context.Canceled):
-			e.ring.Return(f)
+			e.ring.Return(b.Frame)
 		default:
-			e.ring.Return(f)
+			e.ring.Return(b.Frame)
 			e.pathRefused(&answer, epoch)
 		}
+	}
+	e.jobs.Go(func() {
+		if b.First { // its ack must count as sent
+			e.live(b.Frame, ask)
+			return
+		}
+		ask(ctx)
 	})
 }
 

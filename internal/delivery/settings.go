@@ -63,6 +63,9 @@ type FlareSettings struct {
 	Targets []Target
 	MaxSize int64 // one sealed flare; set aside inside the ring's capacity
 	Budget  int64 // sealed bytes per day
+	// DrillInterval is the time between two drills; 0: none. The first comes
+	// after a random part of it, and of an hour.
+	DrillInterval time.Duration
 	// Sealer returns the keys in force, or an error that names what is wrong
 	// with them and the remedy. It is asked once per flare.
 	Sealer func() (*flare.Sealer, error)

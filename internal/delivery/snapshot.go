@@ -15,7 +15,8 @@ type Snapshot struct {
 	Capacity  int64
 	OldestAge time.Duration // of the oldest item held; 0 when none is
 	Flares    map[FlareOutcome]int64
-	Ready     bool // the fallback would work: keys parsed, self-test passed
+	DrillPut  time.Time // when a bucket took the latest drill; zero: none did
+	Ready     bool      // the fallback would work: keys parsed, self-test passed
 }
 
 // Items counts the items of one signal since the Engine was made.

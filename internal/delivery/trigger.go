@@ -48,7 +48,7 @@ func (t *trigger) due(now time.Time, v ring.View) (flare.Reason, time.Time) {
 	if t.filling || t.fillsSoon(v.Frames) {
 		return flare.RingFull, time.Time{}
 	}
-	at := v.Oldest.Add(t.maxAge - t.takes - t.share)
+	at := t.expiry(v.Oldest)
 	if at.Before(t.grace) {
 		at = t.grace
 	}
@@ -61,6 +61,9 @@ func (t *trigger) due(now time.Time, v ring.View) (flare.Reason, time.Time) {
 	return "", at
 }
 
+// expiry returns when what came at the given time is flared for its age.
+func (t *trigger) expiry(from time.Time) time.Time { return from.Add(t.maxAge - t.takes - t.share) }
+
 // fillsSoon reports whether the ring would be full, at the net rate, sooner
 // than two flares take one after the other.
 func (t *trigger) fillsSoon(used int64) bool {
@@ -70,12 +73,10 @@ func (t *trigger) fillsSoon(used int64) bool {
 	return float64(t.usable-used)/t.rate.perSecond < (2 * t.takes).Seconds()
 }
 
-// took is told how long a flare took, and draws the share for the next one.
-func (t *trigger) took(d time.Duration, random float64) {
-	t.takes = min((t.takes+d)/2, t.maxAge/4)
-	t.redraw(random)
-}
+// took is told how long a flare of telemetry took.
+func (t *trigger) took(d time.Duration) { t.takes = min((t.takes+d)/2, t.maxAge/4) }
 
+// redraw draws the share for the next flare.
 func (t *trigger) redraw(random float64) {
 	t.share = time.Duration(random * float64(t.maxAge/5))
 }
@@ -112,6 +113,13 @@ func (r *rate) sample(now time.Time, used int64) {
 // minTime returns the earlier of two times, of which the zero one means never.
 func minTime(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
 		return b
 	}
 	return a

@@ -10,7 +10,7 @@ import (
 )
 
 // drillAttribute marks the resource of a drill's only record.
-const drillAttribute = "lifeline.drill"
+const drillAttribute = otlpcodec.DrillAttribute
 
 // maxDrill bounds the telemetry of a drill before it is decoded, which may need
 // a hundred times its size.

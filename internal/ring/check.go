@@ -24,7 +24,10 @@ func (r *Ring) Check() error {
 			if f.body.refs < 1 || (f.fate != Pending) != rejected {
 				return fmt.Errorf("frame %s in state %d: %d references, fate %s", f.id, f.state, f.body.refs, f.fate)
 			}
-			if !rejected {
+			if f.drill && f != r.drill || f.drill && f.state < flaring {
+				return fmt.Errorf("a drill in state %d", f.state)
+			}
+			if f.isHeld() {
 				held[f.signal] += f.span.items
 			}
 			if f.state != sealing { // its pages are with whoever seals it

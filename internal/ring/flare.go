@@ -8,12 +8,22 @@ import (
 // or Lose ends the lease. The caller's goroutine owns it.
 type Flare struct {
 	frames []*Frame
-	parked bool
+	kind   Kind
 }
+
+// Kind is what a flare holds. Kinds never mix.
+type Kind uint8
+
+// The kinds.
+const (
+	Telemetry Kind = iota // what is held, and what senders have
+	Parked                // what the server proved bad
+	Drill                 // the drill
+)
 
 // FlareWish says which frames a flare may take.
 type FlareWish struct {
-	Parked bool // parked frames alone, instead of all others
+	Kind Kind
 	// Fits reports whether a flare may hold n frames of so many stored bytes
 	// and bytes of metadata in all. It is called under the lock.
 	Fits func(n int, stored, meta int64) bool
@@ -33,11 +43,11 @@ func (r *Ring) Take(w FlareWish) *Flare {
 func (r *Ring) take(w FlareWish) (*Flare, []func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	fl := &Flare{parked: w.Parked}
+	fl := &Flare{kind: w.Kind}
 	var cancels []func()
 	var stored, meta int64
-	for f := r.oldest(w.Parked, nil); f != nil; {
-		next := r.oldest(w.Parked, f)
+	for f := r.oldest(w.Kind, nil); f != nil; {
+		next := r.oldest(w.Kind, f)
 		size := stored + f.body.size
 		m := meta + metaSize(f.meta)
 		if !w.Fits(len(fl.frames)+1, size, m) {
@@ -63,12 +73,15 @@ func (r *Ring) take(w FlareWish) (*Flare, []func()) {
 
 // oldest returns the oldest frame that a flare may take, or the next one after
 // prev. It must be called before prev is moved.
-func (r *Ring) oldest(isParked bool, prev *Frame) *Frame {
-	if isParked {
-		if prev == nil {
-			return r.queues[parked].first
-		}
+func (r *Ring) oldest(k Kind, prev *Frame) *Frame {
+	switch {
+	case k == Telemetry:
+	case prev != nil:
 		return prev.node.next
+	case k == Parked:
+		return r.queues[parked].first
+	default:
+		return r.queues[drilling].first
 	}
 	h, s := r.queues[held].first, r.queues[sending].first
 	if prev != nil {
@@ -117,13 +130,13 @@ func (r *Ring) Fix(fl *Flare) []frame.Frame {
 	return values
 }
 
-// Stored ends the lease: a bucket has the frames. For parked frames nothing is
-// counted; the others are flared, also those that were acked meanwhile.
+// Stored ends the lease: a bucket has the frames. Telemetry is flared, also what
+// was acked meanwhile; for parked frames and a drill nothing is counted.
 func (r *Ring) Stored(fl *Flare, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range fl.frames {
-		if !fl.parked {
+		if fl.kind == Telemetry {
 			c := &r.counts[f.signal]
 			c.held -= f.span.items
 			c.flared[reason] += f.span.items
@@ -137,15 +150,17 @@ func (r *Ring) Stored(fl *Flare, reason string) {
 }
 
 // GiveUp ends the lease: the flare is not stored, as far as is known, and its
-// frames are held, or parked, again. Those acked meanwhile are delivered.
+// frames wait again as they did. Those acked meanwhile are delivered.
 // Unknown says that a PUT may have stored it after all.
 func (r *Ring) GiveUp(fl *Flare, unknown bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range fl.frames {
 		switch {
-		case fl.parked:
+		case fl.kind == Parked:
 			r.move(f, parked)
+		case fl.kind == Drill:
+			r.move(f, drilling)
 		case f.try.acked:
 			r.deliver(f, f.try.rejected)
 		default:
@@ -159,15 +174,17 @@ func (r *Ring) GiveUp(fl *Flare, unknown bool) {
 }
 
 // Lose ends the lease: the frames are lost for the reason. Those acked
-// meanwhile are delivered, parked ones dropped.
+// meanwhile are delivered, parked ones and a drill dropped.
 func (r *Ring) Lose(fl *Flare, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range fl.frames {
 		switch {
-		case fl.parked:
+		case fl.kind == Parked:
 			r.news.ParkedDropped[f.signal] += f.span.items
 			r.leave(f, Rejected)
+		case fl.kind == Drill:
+			r.leave(f, Lost)
 		case f.try.acked:
 			r.deliver(f, f.try.rejected)
 		default:

@@ -10,13 +10,14 @@ import (
 type state uint8
 
 const (
-	open    state = iota // raw; calls are appended
-	sealing              // raw; being compressed by whoever took it
-	held                 // stored; waits for a sender or a flare
-	sending              // stored; leased to a sender
-	flaring              // stored; leased to a flare, pinned
-	parked               // stored; rejected, waits for a flare of its own
-	out                  // gone: its fate is known
+	open     state = iota // raw; calls are appended
+	sealing               // raw; being compressed by whoever took it
+	held                  // stored; waits for a sender or a flare
+	sending               // stored; leased to a sender
+	flaring               // stored; leased to a flare, pinned
+	parked                // stored; rejected, waits for a flare of its own
+	drilling              // stored; a drill, waits for a flare of its own
+	out                   // gone: its fate is known
 )
 
 // Fate is why a frame is no longer offered to senders.
@@ -44,7 +45,8 @@ type Frame struct {
 	key    string        // names meta while the frame is open
 	order  uint64        // age: smaller is older; halves share their parent's
 	id     frame.BatchID // set at sealing
-	seq    uint64        // set at sealing
+	seq    uint64        // set at sealing; a drill has none
+	drill  bool          // never offered to a sender, in no counter
 
 	// The ring's lock guards the following.
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,11 +35,12 @@ type modelFrame struct {
 	signal   frame.Signal
 	items    int64
 	content  []byte
-	state    string // sealing, held, sending, flaring, parked, out
+	state    string // sealing, held, sending, flaring, parked, drilling, out
 	trying   bool
 	acked    bool
 	rejected int64
 	parked   bool
+	drill    bool
 	leased   bool // before
 }
 
@@ -46,7 +48,7 @@ type modelFlare struct {
 	fl     *Flare
 	frames []*modelFrame
 	fixed  bool
-	parked bool
+	kind   Kind
 }
 
 func store(dst io.Writer, raw []byte) error { _, err := dst.Write(raw); return err }
@@ -64,7 +66,7 @@ func TestModel(t *testing.T) {
 		t.Repeat(map[string]func(*rapid.T){
 			"push": m.push, "lease": m.lease, "begin": m.begin, "ack": m.ack, "nack": m.nack, "park": m.park,
 			"split": m.split, "corrupt": m.corrupt, "take": m.take, "fix": m.fix, "stored": m.stored, "give up": m.giveUp,
-			"lose": m.lose, "blob": m.blob, "release": m.release, "tick": func(*rapid.T) { m.now = m.now.Add(time.Second) },
+			"lose": m.lose, "drill": m.drill, "blob": m.blob, "release": m.release, "tick": func(*rapid.T) { m.now = m.now.Add(time.Second) },
 			"": m.check,
 		})
 		m.end(t)
@@ -122,7 +124,7 @@ func (m *model) dropped(t *rapid.T, may bool) {
 			case "held":
 				require.True(t, m.cfg.DropOldest)
 				m.want[f.signal].Lost["ring_full"] += f.items
-			case "parked":
+			case "parked", "drilling":
 			default:
 				require.Fail(t, "dropped", "a frame in state %s", f.state)
 			}
@@ -136,7 +138,13 @@ func (m *model) lease(t *rapid.T) {
 	f, first := m.r.Lease(Wish{Now: m.now, Spread: spread})
 	free := m.in("held", false)
 	if f == nil {
-		require.Empty(t, free)
+		back := func(f *modelFrame) bool { return f.f.try.back }
+		if spread > 0 || !slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.state == "sending" && back(f) }) {
+			require.Empty(t, free)
+		}
+		for _, f := range free {
+			require.True(t, back(f), "one at a time, but only of those at the back")
+		}
 		return
 	}
 	mf := m.frames[f]
@@ -278,13 +286,25 @@ func (m *model) dropping(t *rapid.T, f *modelFrame) {
 	f.state = was
 }
 
+// drill adds one, which has no part in any of what is counted.
+func (m *model) drill(t *rapid.T) {
+	data := []byte("a drill")
+	has := slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.drill && f.state != "out" })
+	if !m.r.AddDrill(data, 7, m.now) {
+		require.True(t, has || m.r.framePages()*PageSize == m.cfg.Usable() || len(m.blobs) > 0)
+		return
+	}
+	require.False(t, has, "one at a time")
+	m.add(m.r.drill, &modelFrame{signal: frame.Logs, items: 1, content: data, state: "drilling", drill: true})
+}
+
 func (m *model) take(t *rapid.T) {
-	parked := rapid.Bool().Draw(t, "parked")
+	kind := Kind(rapid.IntRange(0, 2).Draw(t, "kind")) //nolint:gosec // small
 	most := rapid.IntRange(1, 5).Draw(t, "most")
-	fl := m.r.Take(FlareWish{Parked: parked, Fits: func(n int, _, _ int64) bool { return n <= most }})
+	fl := m.r.Take(FlareWish{Kind: kind, Fits: func(n int, _, _ int64) bool { return n <= most }})
 	var can []*modelFrame
 	for _, f := range m.all {
-		if parked && f.state == "parked" || !parked && (f.state == "held" || f.state == "sending") {
+		if slices.Contains([][]string{{"held", "sending"}, {"parked"}, {"drilling"}}[kind], f.state) {
 			can = append(can, f)
 		}
 	}
@@ -293,7 +313,7 @@ func (m *model) take(t *rapid.T) {
 		return
 	}
 	require.Len(t, fl.frames, min(most, len(can)))
-	mfl := &modelFlare{fl: fl, parked: parked}
+	mfl := &modelFlare{fl: fl, kind: kind}
 	youngest := fl.frames[len(fl.frames)-1].order
 	for _, f := range fl.frames {
 		mfl.frames = append(mfl.frames, m.frames[f])
@@ -353,7 +373,7 @@ func (m *model) stored(t *rapid.T) {
 	m.done(fl)
 	for _, f := range fl.frames {
 		f.state = "out"
-		if fl.parked {
+		if fl.kind != Telemetry {
 			continue
 		}
 		m.want[f.signal].Flared["expired"] += f.items
@@ -369,8 +389,10 @@ func (m *model) giveUp(t *rapid.T) {
 	m.done(fl)
 	for _, f := range fl.frames {
 		switch {
-		case fl.parked:
+		case fl.kind == Parked:
 			f.state = "parked"
+		case fl.kind == Drill:
+			f.state = "drilling"
 		case f.acked:
 			m.delivered(f, f.rejected)
 		default:
@@ -385,7 +407,7 @@ func (m *model) lose(t *rapid.T) {
 	m.done(fl)
 	for _, f := range fl.frames {
 		switch {
-		case fl.parked:
+		case fl.kind != Telemetry:
 			f.state = "out"
 		case f.acked:
 			m.delivered(f, f.rejected)
@@ -438,7 +460,7 @@ func (m *model) check(t *rapid.T) {
 		m.want[i].Held = 0
 	}
 	for _, f := range m.all {
-		if f.state == "held" || f.state == "sending" || f.state == "flaring" && !f.parked {
+		if f.state == "held" || f.state == "sending" || f.state == "flaring" && !f.parked && !f.drill {
 			m.want[f.signal].Held += f.items
 		}
 	}

@@ -47,9 +47,11 @@ type Ring struct {
 	closed    [frame.NumSignals]bool
 	ended     bool // LoseAll was called
 	counts    [frame.NumSignals]counts
-	acks      int64  // frames acked, of all signals
+	acks      int64 // frames acked, of all signals
+	probes    probes
 	dropped   string // why frames dropped for room are lost
 	news      News
+	drill     *Frame // at most one; nil: none
 }
 
 type openKey struct {
@@ -225,15 +227,15 @@ func (s *sliceWriter) Write(b []byte) (int, error) {
 }
 
 // makeRoom makes sure that frames may take need pages more, if it must by
-// dropping: parked frames first, then the oldest held ones. Frames that
-// somebody still reads would free nothing and stay.
+// dropping: a drill and parked frames first, then the oldest held ones. Frames
+// that somebody still reads would free nothing and stay.
 func (r *Ring) makeRoom(need int64) error {
 	if need*PageSize > r.cfg.Usable() {
 		return ErrTooLarge
 	}
 	short := r.short(need)
 	var victims []*Frame
-	for _, s := range []state{parked, held} {
+	for _, s := range []state{drilling, parked, held} {
 		if s == held && !r.cfg.DropOldest {
 			break
 		}
@@ -264,7 +266,11 @@ func (r *Ring) short(need int64) int64 {
 func (r *Ring) framePages() int64 { return r.pool.out - r.blobs.written }
 
 func (r *Ring) drop(f *Frame) {
-	if f.state == parked {
+	switch f.state {
+	case drilling:
+		r.leave(f, Lost) // nothing was: it is in no counter
+		return
+	case parked:
 		r.news.ParkedDropped[f.signal] += f.span.items
 		r.leave(f, Rejected)
 		return
@@ -285,6 +291,9 @@ func (r *Ring) move(f *Frame, s state) {
 
 // leave takes f out of the ring.
 func (r *Ring) leave(f *Frame, fate Fate) {
+	if f == r.drill {
+		r.drill = nil
+	}
 	r.queues[f.state].remove(f)
 	f.state = out
 	r.decide(f, fate)

@@ -243,17 +243,114 @@ func TestProbesTakeTurns(t *testing.T) {
 	for range 5 {
 		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
 	}
-	tried := map[uint64]int{}
-	for i := range 12 {
+	var order []uint64
+	for i := range 13 {
 		now := begin.Add(time.Duration(i) * time.Second)
-		f, first := r.Lease(Wish{Now: now, Spread: 3})
-		require.Equal(t, i < 3, first)
+		f, _ := r.Lease(Wish{Now: now, Spread: 3})
 		_, release, _ := r.Begin(f, now, nil)
 		release()
 		r.Nack(f)
-		tried[f.seq]++
+		order = append(order, f.seq)
 	}
-	require.Equal(t, map[uint64]int{1: 4, 2: 4, 3: 4}, tried)
+	require.Equal(t, []uint64{1, 5, 2 /* a round */, 1, 5, 2, 4 /* and one more */, 1, 5, 2, 4, 3, 1}, order)
+}
+
+// What failed while others were acked is no probe while there is another, and
+// what is at the back takes one sender at most.
+func TestSuspectsHoldNobodyUp(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join = false })
+	add := func(n int) {
+		for range n {
+			require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
+		}
+	}
+	now := begin
+	begins := func(f *Frame) {
+		now = now.Add(time.Second)
+		_, release, ok := r.Begin(f, now, nil)
+		require.True(t, ok)
+		release()
+	}
+	add(2)
+	for range backAfter + 1 { // the first two are bad, everything else is acked
+		for range 2 {
+			f, _ := r.Lease(Wish{Now: begin, Spread: 2})
+			begins(f)
+			require.LessOrEqual(t, f.seq, uint64(2))
+			r.Nack(f)
+		}
+		add(1)
+		f, _ := r.Lease(Wish{Now: begin, Spread: 9})
+		begins(f)
+		require.Greater(t, f.seq, uint64(2))
+		r.Ack(f, 0)
+	}
+	bad, _ := r.Lease(Wish{Now: begin})
+	require.True(t, bad.try.back)
+	f, _ := r.Lease(Wish{Now: begin})
+	require.Nil(t, f, "the other one waits")
+	add(1)
+	f, _ = r.Lease(Wish{Now: begin})
+	require.False(t, f.try.back, "and what is new does not")
+	begins(f)
+	r.Ack(f, 0)
+	begins(bad)
+	r.Nack(bad)
+	f, _ = r.Lease(Wish{Now: begin})
+	require.True(t, f.try.back)
+}
+
+func TestDrillIsInNoCounter(t *testing.T) {
+	fits := func(int, int64, int64) bool { return true }
+	r := testRing(nil)
+	require.True(t, r.AddDrill([]byte("stored"), 99, begin))
+	require.False(t, r.AddDrill([]byte("stored"), 99, begin), "one at a time")
+	before := r.Snapshot()
+	for _, c := range before.Signals {
+		require.Zero(t, c.Accepted+c.Held)
+	}
+	require.True(t, before.Oldest.IsZero())
+	require.Equal(t, View{Frames: PageSize, Drill: begin}, r.View())
+	f, _ := r.Lease(Wish{Now: begin, Spread: 4})
+	require.Nil(t, f, "no sender gets it")
+	require.Nil(t, r.Take(FlareWish{Fits: fits}), "nor a flare of telemetry")
+
+	fl := r.Take(FlareWish{Kind: Drill, Fits: fits})
+	require.Equal(t, View{Frames: PageSize}, r.View())
+	_, ok := r.Borrow(begin, nil)
+	require.False(t, ok)
+	v := r.Fix(fl)
+	require.Len(t, v, 1)
+	require.Zero(t, v[0].Header.Seq)
+	require.Equal(t, int64(1), v[0].Header.Items)
+	r.GiveUp(fl, true)
+	require.Equal(t, begin, r.View().Drill)
+	r.Stored(r.Take(FlareWish{Kind: Drill, Fits: fits}), "drill")
+	require.Zero(t, r.View())
+	require.Equal(t, before.Signals, r.Snapshot().Signals)
+
+	require.True(t, r.AddDrill([]byte("stored"), 99, begin))
+	r.Lose(r.Take(FlareWish{Kind: Drill, Fits: fits}), "shutdown")
+	require.True(t, r.AddDrill([]byte("stored"), 99, begin))
+	r.LoseAll("shutdown")
+	require.Zero(t, r.View())
+	require.Zero(t, r.TakeNews())
+	require.False(t, r.AddDrill([]byte("stored"), 99, begin), "the ring has ended")
+	require.NoError(t, r.Check())
+}
+
+// Room for telemetry is never refused for a drill's sake.
+func TestDrillMakesRoom(t *testing.T) {
+	r := testRing(func(c *Config) { c.Join, c.DropOldest = false, false })
+	require.True(t, r.AddDrill([]byte("stored"), 99, begin))
+	for !r.View().Drill.IsZero() {
+		full, _, err := r.Push(Call{Signal: frame.Logs, Pieces: []Piece{{[]byte("x"), 1}}, Now: begin})
+		require.NoError(t, err)
+		require.True(t, r.Seal(full[0], store))
+	}
+	require.False(t, r.AddDrill(make([]byte, 9*PageSize), 99, begin), "and nothing is dropped for one")
+	require.Zero(t, r.TakeNews())
+	require.NoError(t, r.Check())
 }
 
 func TestFlareCancelsAttempts(t *testing.T) {

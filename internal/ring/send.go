@@ -11,9 +11,9 @@ type Wish struct {
 	Now time.Time
 	// Begun is the latest begin of an open frame that is due to be sealed.
 	Begun time.Time
-	// Spread is 0 while the gateway takes data. Otherwise so many frames take
-	// turns in trying: neither does one bad frame stand for the whole path, nor
-	// is every frame of the ring tried once.
+	// Spread is 0 while the gateway takes data. Otherwise so many frames, and a
+	// few more over time, take turns in trying: neither do bad frames stand for
+	// the whole path, nor is every frame of the ring tried once.
 	Spread int
 }
 
@@ -38,69 +38,16 @@ func (r *Ring) Lease(w Wish) (f *Frame, first bool) {
 	} else {
 		r.move(f, sending)
 	}
-	first = f.done == nil
-	if first {
-		f.done, f.turn = make(chan struct{}), make(chan struct{}, 1)
-	}
-	return f, first
+	return f, f.lease()
 }
 
-// pick returns the held frame that is sent next.
-func (r *Ring) pick(w Wish) *Frame {
-	if w.Spread > 0 {
-		return r.pickProbe(w.Spread)
+// lease reports whether f is leased to a sender for the first time.
+func (f *Frame) lease() (first bool) {
+	if f.done != nil {
+		return false
 	}
-	var last *Frame
-	for f := r.start(); f != nil; f = r.after(f) {
-		if f.try.busy {
-			continue
-		}
-		if !f.try.back {
-			return f
-		}
-		if last == nil {
-			last = f
-		}
-	}
-	return last
-}
-
-// pickProbe returns a frame that was not tried while fewer than spread were,
-// and then the one whose latest attempt is longest ago.
-func (r *Ring) pickProbe(spread int) *Frame {
-	var fresh, oldest *Frame
-	tried := 0
-	for f := r.start(); f != nil; f = r.after(f) {
-		switch {
-		case f.try.busy:
-		case f.done == nil && fresh == nil:
-			fresh = f
-		case f.done != nil:
-			tried++
-			if oldest == nil || f.try.last.Before(oldest.try.last) {
-				oldest = f
-			}
-		}
-	}
-	if fresh != nil && tried < spread || oldest == nil {
-		return fresh
-	}
-	return oldest
-}
-
-// start and after walk over the held frames in the order of sending.
-func (r *Ring) start() *Frame {
-	if r.cfg.NewestFirst {
-		return r.queues[held].last
-	}
-	return r.queues[held].first
-}
-
-func (r *Ring) after(f *Frame) *Frame {
-	if r.cfg.NewestFirst {
-		return f.node.prev
-	}
-	return f.node.next
+	f.done, f.turn = make(chan struct{}), make(chan struct{}, 1)
+	return true
 }
 
 // Begin begins an attempt to send a leased frame; cancel ends it when a flare
@@ -118,26 +65,35 @@ func (r *Ring) Begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, rel
 	return v, release, true
 }
 
+// Borrowed is a frame that a flare holds, lent for one attempt.
+type Borrowed struct {
+	Frame   *Frame
+	Value   frame.Frame
+	Release func() // as of Begin
+	First   bool   // as of Lease
+}
+
 // Borrow begins an attempt with a frame that a flare holds, and leaves it
 // there: while a flare holds all there is, somebody must ask whether the gateway
-// is back. It prefers a frame that was sent before. f is nil if there is none;
+// is back. It prefers a frame that was sent before. If ok is false there is none;
 // otherwise Ack or Return follows.
-func (r *Ring) Borrow(now time.Time, cancel func()) (f *Frame, v frame.Frame, release func()) {
+func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	var f *Frame
 	for c := r.queues[flaring].first; c != nil; c = c.node.next {
-		usable := c.fate == Pending && !c.try.busy && !c.try.acked
+		usable := c.isHeld() && !c.try.busy && !c.try.acked
 		if usable && (f == nil || f.done == nil && c.done != nil) {
 			f = c
 		}
 	}
 	if f == nil {
-		return nil, frame.Frame{}, nil
+		return Borrowed{}, false
 	}
 	f.try.borrowed = true
 	r.borrowed++
-	v, release = r.begin(f, now, cancel)
-	return f, v, release
+	v, release := r.begin(f, now, cancel)
+	return Borrowed{f, v, release, f.lease()}, true
 }
 
 func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func()) {
@@ -315,7 +271,9 @@ func (r *Ring) LoseAll(reason string) {
 			r.lose(f, reason)
 		}
 	}
-	for f := r.queues[parked].first; f != nil; f = r.queues[parked].first {
-		r.drop(f)
+	for _, s := range []state{parked, drilling} {
+		for f := r.queues[s].first; f != nil; f = r.queues[s].first {
+			r.drop(f)
+		}
 	}
 }

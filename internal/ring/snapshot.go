@@ -46,7 +46,11 @@ func (r *Ring) Snapshot() Snapshot {
 		}
 	}
 	for _, q := range r.queues[:parked] {
-		if f := q.first; f != nil && (s.Oldest.IsZero() || f.span.from.Before(s.Oldest)) {
+		f := q.first
+		for f != nil && !f.isHeld() { // a flare has parked frames, or the drill
+			f = f.node.next
+		}
+		if f != nil && (s.Oldest.IsZero() || f.span.from.Before(s.Oldest)) {
 			s.Oldest = f.span.from
 		}
 	}
@@ -62,8 +66,9 @@ type View struct {
 	Takable int       // frames that a flare could take: those that wait and those that are sent
 	Sealing int       // frames that are being sealed
 	Leased  int       // frames that senders have, those being sealed for one or borrowed from a flare included
-	Flaring int       // frames that flares have
+	Flaring int       // frames that flares have, but for a drill
 	Parked  int
+	Drill   time.Time // begin of a drill that waits
 }
 
 // View returns the state of the ring without its counters.
@@ -77,8 +82,15 @@ func (r *Ring) View() View {
 	if f := r.queues[open].first; f != nil {
 		v.Open = f.span.from
 	}
-	if f := r.oldest(false, nil); f != nil {
+	if f := r.oldest(Telemetry, nil); f != nil {
 		v.Oldest = f.span.from
+	}
+	switch {
+	case r.drill == nil:
+	case r.drill.state == drilling:
+		v.Drill = r.drill.span.from
+	case r.drill.state == flaring:
+		v.Flaring--
 	}
 	return v
 }

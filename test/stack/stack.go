@@ -190,7 +190,7 @@ func (s *Stack) makeRoles() error {
 		"LIFELINE_LOG_FILE="+s.Path("app.log"),
 		"LIFELINE_STATE_DIR="+s.Path("agent"),
 		"LIFELINE_AGENT_CREDENTIALS="+s.Path("keys", "s3-agent"),
-		"LIFELINE_RECIPIENTS="+s.Path("keys", "recipients.txt"),
+		"LIFELINE_RECIPIENTS="+s.Path("keys", "recipients.txt"), "LIFELINE_DRILL_INTERVAL=0",
 		"LIFELINE_SIGNING_KEY="+s.Path("keys", "agent_ed25519"),
 		"LIFELINE_S3_ENDPOINT="+s.Guard.Endpoint())
 	return err

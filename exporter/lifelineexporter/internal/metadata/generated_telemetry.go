@@ -33,6 +33,7 @@ type TelemetryBuilder struct {
 	LifelineAcceptedItems    metric.Int64ObservableCounter
 	LifelineClientNotAfter   metric.Int64ObservableGauge
 	LifelineDeliveredItems   metric.Int64ObservableCounter
+	LifelineDrillLastPut     metric.Int64ObservableGauge
 	LifelineFlarePutDuration metric.Float64Histogram
 	LifelineFlareReady       metric.Int64ObservableGauge
 	LifelineFlareSize        metric.Int64Histogram
@@ -124,6 +125,21 @@ func (builder *TelemetryBuilder) RegisterLifelineDeliveredItemsCallback(cb metri
 		cb(ctx, &observerInt64{inst: builder.LifelineDeliveredItems, obs: o})
 		return nil
 	}, builder.LifelineDeliveredItems)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLifelineDrillLastPutCallback sets callback for observable LifelineDrillLastPut metric.
+func (builder *TelemetryBuilder) RegisterLifelineDrillLastPutCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineDrillLastPut, obs: o})
+		return nil
+	}, builder.LifelineDrillLastPut)
 	if err != nil {
 		return err
 	}
@@ -349,6 +365,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_lifeline_delivered_items",
 		metric.WithDescription("Items a gateway acked. [Alpha]"),
 		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineDrillLastPut, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_drill_last_put",
+		metric.WithDescription("When a bucket took the latest drill, as Unix time. Absent before the first. [Alpha]"),
+		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)
 	builder.LifelineFlarePutDuration, err = builder.meter.Float64Histogram(

@@ -1,0 +1,97 @@
+package delivery
+
+import "time"
+
+// avoidFor is how long a bucket that kept a PUT waiting goes behind the others.
+const avoidFor = 5 * time.Minute
+
+// targets is what is known of the buckets. It is pure.
+type targets struct {
+	refused map[string]bool      // those that were reported to refuse; "" is the keys
+	avoid   map[string]time.Time // those that kept us waiting, and until when they go last
+	takes   time.Duration        // what a PUT that succeeds takes, learned
+}
+
+// changed notes whether a target takes flares and reports whether that is news.
+func (ts *targets) changed(name string, ok bool) bool {
+	news := ts.refused[name] == ok
+	ts.refused[name] = !ok
+	return news
+}
+
+// ordered returns all targets in the order of trying: as configured, but those
+// that kept us waiting lately go last, or each flare would wait for them again.
+func (ts *targets) ordered(now time.Time, all []Target) []Target {
+	order := make([]Target, 0, len(all))
+	for _, last := range []bool{false, true} {
+		for _, t := range all {
+			if now.Before(ts.avoid[t.Name]) == last {
+				order = append(order, t)
+			}
+		}
+	}
+	return order
+}
+
+// putOf is one PUT that has ended.
+type putOf struct {
+	target string
+	stored bool
+	slow   bool // it failed, and took its time
+	took   time.Duration
+}
+
+func (ts *targets) put(now time.Time, p putOf) {
+	switch {
+	case p.stored:
+		delete(ts.avoid, p.target)
+		ts.takes = (ts.takes + p.took) / 2
+	case p.slow:
+		ts.avoid[p.target] = now.Add(avoidFor)
+	}
+}
+
+const (
+	putBase   = 20 * time.Second // for a PUT to begin with,
+	slowLink  = 512 << 10        // bytes a second of what it carries beside
+	mostRound = 3                // patience doubles with every round, so often
+)
+
+// patience returns how long one PUT may take. It begins short, so that a bucket
+// that hangs does not eat the age that is left while another one would answer,
+// and grows, so that a slow link is no bucket that hangs.
+func (ts *targets) patience(maxAge time.Duration, size int64, round int) time.Duration {
+	p := putBase + time.Duration(float64(size)/slowLink*float64(time.Second))
+	p = min(p, max(maxAge/5, 5*time.Second))
+	p = max(p, min(4*ts.takes, 2*p))
+	return p << min(round, mostRound)
+}
+
+// orderedTargets, patience, putEnded and observeBucket share fallback's lock.
+
+func (e *Engine) orderedTargets() []Target {
+	e.fb.mu.Lock()
+	defer e.fb.mu.Unlock()
+	return e.fb.targets.ordered(time.Now(), e.s.Flare.Targets)
+}
+
+func (e *Engine) patience(j *job) time.Duration {
+	e.fb.mu.Lock()
+	defer e.fb.mu.Unlock()
+	return e.fb.targets.patience(e.s.Ring.MaxAge, j.blob.Body().Len(), j.rounds)
+}
+
+func (e *Engine) putEnded(p putOf) {
+	e.fb.mu.Lock()
+	defer e.fb.mu.Unlock()
+	e.fb.targets.put(time.Now(), p)
+}
+
+func (e *Engine) observeBucket(target string, err error) {
+	e.fb.mu.Lock()
+	news := e.fb.targets.changed(target, err == nil)
+	e.fb.mu.Unlock()
+	if news && e.s.Observer.Bucket != nil {
+		e.s.Observer.Bucket(target, err == nil, err)
+	}
+}

@@ -1,0 +1,92 @@
+package ring
+
+// pick returns the held frame that is sent next. Those at the back go one at a
+// time: together they would keep every sender from what comes in meanwhile.
+func (r *Ring) pick(w Wish) *Frame {
+	if w.Spread > 0 {
+		return r.pickProbe(w.Spread)
+	}
+	var last *Frame
+	for f := r.start(); f != nil; f = r.after(f) {
+		if f.try.busy {
+			continue
+		}
+		if !f.try.back {
+			return f
+		}
+		if last == nil {
+			last = f
+		}
+	}
+	for f := r.queues[sending].first; f != nil && last != nil; f = f.node.next {
+		if f.try.back {
+			return nil
+		}
+	}
+	return last
+}
+
+// pickProbe returns a frame that was not tried while fewer than spread were, and
+// then, in turn, those that were, and after each round of them one more that was
+// not: frames that are bad themselves never keep the others from being tried.
+// One that failed while others were acked tells nothing about the path, and is
+// asked only when there is no other.
+func (r *Ring) pickProbe(spread int) *Frame {
+	var first, last, oldest, suspect *Frame
+	tried := 0
+	for f := r.start(); f != nil; f = r.after(f) {
+		switch {
+		case f.try.busy:
+		case f.done == nil:
+			if last = f; first == nil {
+				first = f
+			}
+		case f.try.failures > 0:
+			suspect = earlier(suspect, f)
+		default:
+			tried++
+			oldest = earlier(oldest, f)
+		}
+	}
+	switch {
+	case first != nil && (tried < spread || r.probes.round >= tried):
+		r.probes.round = 0
+		if r.probes.last = !r.probes.last; r.probes.last {
+			return first
+		}
+		return last // what is bad came together, as a rule
+	case oldest != nil:
+		r.probes.round++
+		return oldest
+	}
+	return suspect
+}
+
+// probes is how far the frames that were tried have taken their turns.
+type probes struct {
+	round int  // since one was picked that was not tried before
+	last  bool // that one was the first in the order of sending
+}
+
+// earlier returns the frame whose latest attempt is longer ago.
+func earlier(a, b *Frame) *Frame {
+	if a == nil || b.try.last.Before(a.try.last) {
+		return b
+	}
+	return a
+}
+
+// start and after walk over the held frames in the order of sending.
+func (r *Ring) start() *Frame {
+	if r.cfg.NewestFirst {
+		return r.queues[held].last
+	}
+	return r.queues[held].first
+}
+
+func (r *Ring) after(f *Frame) *Frame {
+	if r.cfg.NewestFirst {
+		return f.node.prev
+	}
+	return f.node.next
+}
