@@ -38,8 +38,11 @@ func Lend(b Body) *Loan {
 	return &Loan{src: bytes.NewReader(buf.Bytes()), size: int64(buf.Len())}
 }
 
-// Len returns the number of bytes that are lent.
+// Len implements Body.
 func (l *Loan) Len() int64 { return l.size }
+
+// WriteTo implements Body. It does not keep End waiting for w.
+func (l *Loan) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, l.Reader()) }
 
 // ReadAt implements io.ReaderAt.
 func (l *Loan) ReadAt(p []byte, off int64) (int, error) {

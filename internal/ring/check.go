@@ -2,6 +2,7 @@ package ring
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
@@ -12,8 +13,8 @@ import (
 func (r *Ring) Check() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var held [frame.NumSignals]int64
-	pages := int64(0)
+	var heldItems [frame.NumSignals]int64
+	pages, parkedPages := int64(0), int64(0)
 	for s := range r.queues {
 		n, prev := 0, (*Frame)(nil)
 		for f := r.queues[s].first; f != nil; f = f.node.next {
@@ -28,10 +29,16 @@ func (r *Ring) Check() error {
 				return fmt.Errorf("a drill in state %d", f.state)
 			}
 			if f.isHeld() {
-				held[f.signal] += f.span.items
+				heldItems[f.signal] += f.span.items
 			}
 			if f.state != sealing { // its pages are with whoever seals it
-				pages += int64(len(f.body.pages))
+				pages += f.body.cost()
+			}
+			if f.state == parked {
+				parkedPages += f.body.cost()
+			}
+			if f.state == held && f.done != nil != slices.Contains(r.tried, f) {
+				return fmt.Errorf("frame %s was tried, or not, and is listed otherwise", f.id)
 			}
 			n, prev = n+1, f
 		}
@@ -46,15 +53,39 @@ func (r *Ring) Check() error {
 				sum += n
 			}
 		}
-		if c.accepted != sum || c.held != held[s] {
-			return fmt.Errorf("%s: accepted %d, accounted for %d, held %d of %d", frame.Signal(s), c.accepted, sum, c.held, held[s])
+		if c.accepted != sum || c.held != heldItems[s] {
+			return fmt.Errorf("%s: accepted %d, accounted for %d, held %d of %d", frame.Signal(s), c.accepted, sum, c.held, heldItems[s])
 		}
 	}
 	if len(r.openBy) != r.queues[open].len || pages > r.framePages() || r.blobs.written > r.blobs.reserved {
 		return fmt.Errorf("%d open frames of %d, %d pages of %d, %+v", len(r.openBy), r.queues[open].len, pages, r.framePages(), r.blobs)
 	}
+	if r.parkedPages != parkedPages || r.side < 0 || len(r.tried) > r.queues[held].len {
+		return fmt.Errorf("%d pages parked of %d, %d beside, %d frames tried", parkedPages, r.parkedPages, r.side, len(r.tried))
+	}
 	if used := r.framePages() + r.blobs.reserved; used*PageSize > r.cfg.Capacity {
 		return fmt.Errorf("%d pages are more than the capacity", used)
+	}
+	if most := r.cfg.Capacity + chunkSize - 1; int64(r.pool.chunks)*chunkSize > most {
+		return fmt.Errorf("%d chunks are more than %d bytes", r.pool.chunks, most)
+	}
+	return r.pool.check()
+}
+
+// check finds that every chunk stands in its row, and that no more are kept
+// than are needed.
+func (p *pages) check() error {
+	chunks, used := 0, int64(0)
+	for n, row := range p.rows {
+		for i, c := range row {
+			if c.used() != n || c.at != i || len(c.mem) != chunkSize {
+				return fmt.Errorf("a chunk with %d pages in use stands at %d in row %d of those with %d", c.used(), c.at, i, n)
+			}
+			chunks, used = chunks+1, used+int64(n)
+		}
+	}
+	if chunks != p.chunks || used != p.out || len(p.rows[0]) > 1 || used == 0 && chunks > 0 {
+		return fmt.Errorf("%d chunks of %d, %d pages of %d, %d chunks empty", chunks, p.chunks, used, p.out, len(p.rows[0]))
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 		return true // a flare has it, or it is gone
 	}
 	l, rt, ok := f.id.Halves()
-	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored)))
+	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored))) + 2*f.body.side
 	if !ok || r.makeRoom(need) != nil {
 		return false
 	}
@@ -37,10 +37,10 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
 	f := &Frame{
 		signal: parent.signal, meta: parent.meta, order: parent.order,
-		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: &extent{refs: 1},
+		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: r.newBody(parent.meta),
 	}
 	f.span.items = h.Items
-	f.body.pages = r.pool.take(pagesFor(int64(len(h.Stored))))
+	f.body.pages = r.pool.take(nil, pagesFor(int64(len(h.Stored))))
 	if err := f.body.append(h.Stored); err != nil {
 		panic(err) // the pages were taken above
 	}

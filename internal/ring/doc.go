@@ -1,8 +1,8 @@
 // Package ring is the bounded memory between the calls that hand telemetry in
-// and the paths that take it out. It holds frames in pages of 4 KiB, knows the
-// state of every frame, and counts every item: accepted, delivered, flared,
-// rejected, lost, held. One lock guards all of it, so that the counts of a
-// Snapshot always add up.
+// and the paths that take it out. It holds frames in pages of 4 KiB, outside the
+// Go heap where the system can do that, knows the state of every frame, and
+// counts every item: accepted, delivered, flared, rejected, lost, held. One lock
+// guards all of it, so that the counts of a Snapshot always add up.
 //
 //	open -> sealing -> held <-> sending -> out
 //	                    held|sending -> flaring -> out | held

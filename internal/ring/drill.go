@@ -14,15 +14,15 @@ func (r *Ring) AddDrill(stored []byte, raw int64, now time.Time) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	need := pagesFor(int64(len(stored)))
-	if r.drill != nil || r.ended || r.short(need) > 0 {
+	if r.drill != nil || r.ended != "" || r.short(need) > 0 {
 		return false
 	}
 	r.order++
 	f := &Frame{
 		signal: frame.Logs, order: r.order, id: frame.NewBatchID(), drill: true,
-		span: span{from: now, to: now, items: 1}, raw: raw, body: &extent{refs: 1},
+		span: span{from: now, to: now, items: 1}, raw: raw, body: r.newBody(nil),
 	}
-	f.body.pages = r.pool.take(need)
+	f.body.pages = r.pool.take(nil, need)
 	if err := f.body.append(stored); err != nil {
 		panic(err) // the pages were taken above
 	}

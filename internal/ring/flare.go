@@ -1,6 +1,8 @@
 package ring
 
 import (
+	"slices"
+
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -97,6 +99,7 @@ func (r *Ring) oldest(k Kind, prev *Frame) *Frame {
 	return h
 }
 
+// metaSize returns the bytes of meta as they travel.
 func metaSize(meta map[string][]string) int64 {
 	n := 0
 	for k, values := range meta {
@@ -106,6 +109,20 @@ func metaSize(meta map[string][]string) int64 {
 		}
 	}
 	return int64(n)
+}
+
+// sidePages returns the pages that meta counts as. It lives on the Go heap, which
+// grows to about twice of what lives on it.
+func sidePages(meta map[string][]string) int64 {
+	if len(meta) == 0 {
+		return 0
+	}
+	const entry = 64 // bytes of a key's or value's place in the map
+	n := metaSize(meta)
+	for _, values := range meta {
+		n += entry * int64(1+len(values))
+	}
+	return pagesFor(2 * n)
 }
 
 // Fix fixes what the flare holds and returns it. Frames that were acked since
@@ -150,19 +167,20 @@ func (r *Ring) Stored(fl *Flare, reason string) {
 }
 
 // GiveUp ends the lease: the flare is not stored, as far as is known, and its
-// frames wait again as they did. Those acked meanwhile are delivered.
-// Unknown says that a PUT may have stored it after all.
+// frames wait again as they did; after LoseAll they are lost like all others.
+// Those acked meanwhile are delivered. Unknown says that a PUT may have stored it
+// after all.
 func (r *Ring) GiveUp(fl *Flare, unknown bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, f := range fl.frames {
+	for _, f := range slices.Backward(fl.frames) { // each one belongs before the last
 		switch {
+		case f.try.acked || r.ended != "":
+			r.loseLeased(f, fl.kind, r.ended)
 		case fl.kind == Parked:
 			r.move(f, parked)
 		case fl.kind == Drill:
 			r.move(f, drilling)
-		case f.try.acked:
-			r.deliver(f, f.try.rejected)
 		default:
 			if unknown {
 				f.try.count++
@@ -179,19 +197,23 @@ func (r *Ring) Lose(fl *Flare, reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, f := range fl.frames {
-		switch {
-		case fl.kind == Parked:
-			r.news.ParkedDropped[f.signal] += f.span.items
-			r.leave(f, Rejected)
-		case fl.kind == Drill:
-			r.leave(f, Lost)
-		case f.try.acked:
-			r.deliver(f, f.try.rejected)
-		default:
-			r.lose(f, reason)
-		}
+		r.loseLeased(f, fl.kind, reason)
 	}
 	fl.frames = nil
+}
+
+func (r *Ring) loseLeased(f *Frame, k Kind, reason string) {
+	switch {
+	case k == Parked:
+		r.news.ParkedDropped[f.signal] += f.span.items
+		r.leave(f, Rejected)
+	case k == Drill:
+		r.leave(f, Lost) // it is in no counter
+	case f.try.acked:
+		r.deliver(f, f.try.rejected)
+	default:
+		r.lose(f, reason)
+	}
 }
 
 // DropReason sets why frames that are dropped for room are lost from now on.
@@ -209,7 +231,8 @@ type blobPages struct{ reserved, written int64 }
 type Blob struct {
 	ring     *Ring
 	body     extent
-	reserved int64 // pages
+	loan     *frame.Loan // of body, to whoever puts it into a bucket
+	reserved int64       // pages
 }
 
 // NewBlob reserves room for at most bound bytes. It returns nil when they do
@@ -222,7 +245,7 @@ func (r *Ring) NewBlob(bound int64) *Blob {
 		return nil
 	}
 	r.blobs.reserved += n
-	return &Blob{ring: r, reserved: n}
+	return &Blob{ring: r, reserved: n, loan: frame.Lend(frame.Bytes(nil))}
 }
 
 // Write implements io.Writer. It fails beyond the bound.
@@ -233,7 +256,7 @@ func (b *Blob) Write(p []byte) (int, error) {
 			return 0, errNoPage
 		}
 		b.ring.mu.Lock()
-		b.body.pages = append(b.body.pages, b.ring.pool.take(more)...)
+		b.body.pages = b.ring.pool.take(b.body.pages, more)
 		b.ring.blobs.written += more
 		b.ring.mu.Unlock()
 	}
@@ -242,6 +265,7 @@ func (b *Blob) Write(p []byte) (int, error) {
 
 // Close gives back what was reserved and not written.
 func (b *Blob) Close() {
+	b.loan = frame.Lend(&b.body)
 	b.ring.mu.Lock()
 	defer b.ring.mu.Unlock()
 	written := int64(len(b.body.pages))
@@ -249,17 +273,18 @@ func (b *Blob) Close() {
 	b.reserved = written
 }
 
-// Body returns what was written.
-func (b *Blob) Body() frame.Body { return &b.body }
+// Body returns what was written before Close. A client that reads it after Free
+// gets frame.ErrLoanEnded.
+func (b *Blob) Body() frame.Body { return b.loan }
 
-// Free gives up the bytes. Their pages are not used again: a client that still
-// reads them after its call has returned reads what was sealed, and nothing else.
+// Free gives the pages back.
 func (b *Blob) Free() {
+	b.loan.End()
 	r := b.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	written := int64(len(b.body.pages))
 	r.blobs.reserved -= b.reserved
-	r.blobs.written -= written
-	r.pool.forget(written)
+	r.blobs.written -= int64(len(b.body.pages))
+	r.pool.give(b.body.pages)
+	b.body.pages = nil
 }

@@ -53,8 +53,8 @@ type Frame struct {
 	span  span
 	state state
 	fate  Fate
-	body  *extent // raw while open, then stored
-	raw   int64   // uncompressed bytes
+	body  extent // raw while open, then stored
+	raw   int64  // uncompressed bytes
 	try   try
 	node  node
 	done  chan struct{} // made at the first lease, closed with the fate

@@ -1,130 +1,119 @@
 package ring
 
-import (
-	"errors"
-	"io"
-)
+import "math/bits"
 
-// PageSize is the unit in which the ring takes and counts memory, in bytes.
-const PageSize = 4096
+// page names one page of a chunk.
+type page struct {
+	of *chunk
+	n  uint8
+}
 
-// maxFree bounds the pages that are kept for reuse; the others go back to the
-// heap. 256 pages are 1 MiB.
-const maxFree = 256
+func (p page) bytes() []byte {
+	at := int(p.n) * PageSize
+	return p.of.mem[at : at+PageSize : at+PageSize]
+}
 
-type page [PageSize]byte
+// chunk is some pages that come from the system together.
+type chunk struct {
+	mem  []byte // nil: given back; a read that comes too late panics
+	from memory
+	free uint64 // a bit for each page that nobody has
+	at   int    // where it stands in its row
+}
+
+func (c *chunk) used() int { return chunkPages - bits.OnesCount64(c.free) }
 
 // pages hands out pages and takes them back. It is the only place that knows
-// where pages come from. The ring's lock guards it.
+// where pages come from. The ring's lock guards it; the bytes of a page belong
+// to whoever has it.
+//
+// A chunk is taken only when no page is free, so that all chunks together are
+// less than a chunk larger than the most pages that were ever out; and the
+// fullest chunks are used first, so that the others can empty and go back.
 type pages struct {
-	free []*page
-	out  int64 // pages handed out and not yet given back
+	source memory
+	rows   [chunkPages + 1][]*chunk // all chunks, by the number of pages in use
+	chunks int
+	out    int64 // pages handed out and not yet given back
 }
 
-func (p *pages) take(n int64) []*page {
-	got := make([]*page, n)
-	reused := min(int(n), len(p.free))
-	rest := len(p.free) - reused
-	copy(got, p.free[rest:])
-	clear(p.free[rest:])
-	p.free = p.free[:rest]
-	for i := reused; i < len(got); i++ {
-		got[i] = new(page)
-	}
+// take appends n pages to the list. What they hold is not defined.
+func (p *pages) take(to []page, n int64) []page {
 	p.out += n
-	return got
+	for n > 0 {
+		c := p.fullest()
+		p.unshelve(c)
+		for ; n > 0 && c.free != 0; n-- {
+			i := bits.TrailingZeros64(c.free)
+			c.free &^= 1 << i
+			to = append(to, page{c, uint8(i)}) //nolint:gosec // less than 64
+		}
+		p.shelve(c)
+	}
+	return to
 }
 
-func (p *pages) give(back []*page) {
+// fullest returns the chunk with the fewest free pages, a new one if there is none.
+func (p *pages) fullest() *chunk {
+	for used := chunkPages - 1; used >= 0; used-- {
+		if row := p.rows[used]; len(row) > 0 {
+			return row[len(row)-1]
+		}
+	}
+	c := &chunk{from: p.source, free: ^uint64(0)}
+	var err error
+	if c.mem, err = c.from.get(); err != nil {
+		c.from = heap{} // never an excuse to lose data
+		c.mem, _ = c.from.get()
+	}
+	p.chunks++
+	p.shelve(c)
+	return c
+}
+
+// give takes pages back. One chunk without a page in use is kept while others
+// are in use, for the next frame; an idle ring keeps nothing.
+func (p *pages) give(back []page) {
 	p.out -= int64(len(back))
-	if p.out == 0 { // idle: keep nothing
-		p.free = nil
-		return
+	for len(back) > 0 {
+		c := back[0].of
+		p.unshelve(c)
+		for ; len(back) > 0 && back[0].of == c; back = back[1:] {
+			c.free |= 1 << back[0].n
+		}
+		p.shelve(c)
+		if len(p.rows[0]) > 1 {
+			p.drop(p.rows[0][0])
+		}
 	}
-	p.free = append(p.free, back[:min(len(back), maxFree-len(p.free))]...)
+	if p.out == 0 && len(p.rows[0]) > 0 {
+		p.drop(p.rows[0][0])
+	}
 }
 
-// forget counts n pages as given back that are not used again.
-func (p *pages) forget(n int64) {
-	p.out -= n
-	if p.out == 0 {
-		p.free = nil
-	}
+func (p *pages) drop(c *chunk) {
+	p.unshelve(c)
+	p.chunks--
+	c.from.put(c.mem)
+	c.mem = nil
+}
+
+// shelve puts c into the row where it belongs.
+func (p *pages) shelve(c *chunk) {
+	row := &p.rows[c.used()]
+	c.at = len(*row)
+	*row = append(*row, c)
+}
+
+// unshelve takes c out of its row, before its number of used pages changes.
+func (p *pages) unshelve(c *chunk) {
+	row := &p.rows[c.used()]
+	last := len(*row) - 1
+	(*row)[c.at] = (*row)[last]
+	(*row)[c.at].at = c.at
+	(*row)[last] = nil
+	*row = (*row)[:last]
 }
 
 // pagesFor returns the number of pages that hold n bytes.
 func pagesFor(n int64) int64 { return (n + PageSize - 1) / PageSize }
-
-// sealedBound returns the most bytes that n raw bytes can have once sealed:
-// zstd stores what it cannot compress with 3 bytes per block and a small frame.
-func sealedBound(n int64) int64 { return n + n>>12 + 64 }
-
-// extent is bytes in pages. The bytes before size do not change while refs > 0.
-type extent struct {
-	pages []*page
-	size  int64
-	refs  int // the ring's own reference and one per reader; guarded by the ring's lock
-}
-
-// Len implements frame.Body.
-func (e *extent) Len() int64 { return e.size }
-
-// WriteTo implements frame.Body. The caller holds a reference.
-func (e *extent) WriteTo(w io.Writer) (int64, error) {
-	var done int64
-	for _, p := range e.pages {
-		if done == e.size {
-			break
-		}
-		n, err := w.Write(p[:min(PageSize, e.size-done)])
-		done += int64(n)
-		if err != nil {
-			return done, err
-		}
-	}
-	return done, nil
-}
-
-// ReadAt implements io.ReaderAt, so that a sender needs no copy of its own. The
-// caller holds a reference.
-func (e *extent) ReadAt(b []byte, off int64) (int, error) {
-	if off < 0 {
-		return 0, errors.New("ring: internal error: read at a negative offset")
-	}
-	var done int
-	for done < len(b) && off < e.size {
-		p := e.pages[off/PageSize]
-		n := copy(b[done:], p[off%PageSize:min(PageSize, e.size-off/PageSize*PageSize)])
-		done += n
-		off += int64(n)
-	}
-	if done < len(b) {
-		return done, io.EOF
-	}
-	return done, nil
-}
-
-var errNoPage = errors.New("ring: internal error: more bytes than the bound that was set aside for them")
-
-// append copies b behind the bytes of e. The pages must be there.
-func (e *extent) append(b []byte) error {
-	if e.size+int64(len(b)) > int64(len(e.pages))*PageSize {
-		return errNoPage
-	}
-	for len(b) > 0 {
-		n := copy(e.pages[e.size/PageSize][e.size%PageSize:], b)
-		e.size += int64(n)
-		b = b[n:]
-	}
-	return nil
-}
-
-// writer is an extent as an io.Writer.
-type writer struct{ e *extent }
-
-func (w writer) Write(b []byte) (int, error) {
-	if err := w.e.append(b); err != nil {
-		return 0, err
-	}
-	return len(b), nil
-}

@@ -32,15 +32,11 @@ func (r *Ring) pick(w Wish) *Frame {
 // One that failed while others were acked tells nothing about the path, and is
 // asked only when there is no other.
 func (r *Ring) pickProbe(spread int) *Frame {
-	var first, last, oldest, suspect *Frame
+	var oldest, suspect *Frame
 	tried := 0
-	for f := r.start(); f != nil; f = r.after(f) {
+	for _, f := range r.tried {
 		switch {
 		case f.try.busy:
-		case f.done == nil:
-			if last = f; first == nil {
-				first = f
-			}
 		case f.try.failures > 0:
 			suspect = earlier(suspect, f)
 		default:
@@ -48,18 +44,37 @@ func (r *Ring) pickProbe(spread int) *Frame {
 			oldest = earlier(oldest, f)
 		}
 	}
+	first := r.fresh(false)
 	switch {
 	case first != nil && (tried < spread || r.probes.round >= tried):
 		r.probes.round = 0
 		if r.probes.last = !r.probes.last; r.probes.last {
 			return first
 		}
-		return last // what is bad came together, as a rule
+		return r.fresh(true) // what is bad came together, as a rule
 	case oldest != nil:
 		r.probes.round++
 		return oldest
 	}
 	return suspect
+}
+
+// fresh returns the first held frame in the order of sending that was never
+// tried, or the last one. It walks past those that were, and no others.
+func (r *Ring) fresh(last bool) *Frame {
+	newest := r.cfg.NewestFirst != last
+	f := r.queues[held].first
+	if newest {
+		f = r.queues[held].last
+	}
+	for f != nil && (f.done != nil || f.try.busy) {
+		if newest {
+			f = f.node.prev
+		} else {
+			f = f.node.next
+		}
+	}
+	return f
 }
 
 // probes is how far the frames that were tried have taken their turns.

@@ -1,8 +1,10 @@
 package ring
 
 import (
+	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,21 +39,24 @@ type Ring struct {
 	mu sync.Mutex
 	// mu guards the following.
 
-	pool      pages
-	blobs     blobPages
-	openBy    map[openKey]*Frame // the frames in state open
-	queues    [out]queue         // by state
-	order     uint64             // of the newest frame
-	leasedRaw int                // frames in state sealing that a sender waits for
-	borrowed  int                // attempts with frames that a flare held
-	closed    [frame.NumSignals]bool
-	ended     bool // LoseAll was called
-	counts    [frame.NumSignals]counts
-	acks      int64 // frames acked, of all signals
-	probes    probes
-	dropped   string // why frames dropped for room are lost
-	news      News
-	drill     *Frame // at most one; nil: none
+	pool        pages
+	blobs       blobPages
+	openBy      map[openKey]*Frame // the frames in state open
+	queues      [out]queue         // by state
+	tried       []*Frame           // those in state held that were leased before, in the order of their return
+	side        int64              // pages that count for what frames have beside their bytes
+	parkedPages int64              // pages that parked frames count as
+	order       uint64             // of the newest frame
+	leasedRaw   int                // frames in state sealing that a sender waits for
+	borrowed    int                // attempts with frames that a flare held
+	closed      [frame.NumSignals]bool
+	ended       string // LoseAll was called for this reason
+	counts      [frame.NumSignals]counts
+	acks        int64 // frames acked, of all signals
+	probes      probes
+	dropped     string // why frames dropped for room are lost
+	news        News
+	drill       *Frame // at most one; nil: none
 }
 
 type openKey struct {
@@ -61,7 +66,7 @@ type openKey struct {
 
 // New returns an empty ring.
 func New(cfg Config) *Ring {
-	r := &Ring{cfg: cfg, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
+	r := &Ring{cfg: cfg, pool: pages{source: system()}, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
 	for s := range r.counts {
 		r.counts[s].flared, r.counts[s].lost = map[string]int64{}, map[string]int64{}
 	}
@@ -87,9 +92,9 @@ type Piece struct {
 // as accepted. The frames it returns are full: the caller hands each to Seal.
 // Begun is true if a frame was opened that is not full.
 func (r *Ring) Push(c Call) (full []*Frame, begun bool, err error) {
-	need := int64(0)
+	need, side := int64(0), sidePages(c.Meta)
 	for _, p := range c.Pieces {
-		need += pagesFor(sealedBound(int64(len(p.Raw)))) + 1 // it may straddle one page more when joined
+		need += pagesFor(sealedBound(int64(len(p.Raw)))) + 1 + side // it may straddle one page more when joined
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -118,7 +123,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	}
 	if f == nil {
 		r.order++
-		f = &Frame{signal: c.Signal, meta: c.Meta, key: c.Key, order: r.order, body: &extent{refs: 1}}
+		f = &Frame{signal: c.Signal, meta: c.Meta, key: c.Key, order: r.order, body: r.newBody(c.Meta)}
 		f.span.from = c.Now
 		r.openBy[key] = f
 		r.enter(f, open)
@@ -127,7 +132,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	f.span.items += p.Items
 	f.raw += size
 	if more := pagesFor(sealedBound(f.raw)) - int64(len(f.body.pages)); more > 0 {
-		f.body.pages = append(f.body.pages, r.pool.take(more)...)
+		f.body.pages = r.pool.take(f.body.pages, more)
 	}
 	if err := f.body.append(p.Raw); err != nil {
 		panic(err) // the pages were taken above
@@ -138,6 +143,13 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 		full = append(full, r.takeOpen(f))
 	}
 	return full
+}
+
+// newBody returns a body without pages for a frame with meta.
+func (r *Ring) newBody(meta map[string][]string) extent {
+	side := sidePages(meta)
+	r.side += side
+	return extent{side: side, refs: 1}
 }
 
 // joins reports whether requests of s may be joined: the tables of two requests
@@ -174,28 +186,22 @@ func (r *Ring) TakeOpen(begun time.Time) *Frame {
 // lock is not held while compress runs. A frame that cannot be compressed is
 // lost as corrupt. It reports whether the frame is in the ring afterwards.
 func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bool {
-	raw := make([]byte, 0, f.raw)
-	buf := sliceWriter{raw}
-	_, _ = f.body.WriteTo(&buf) // a sliceWriter never fails
-	// Nobody else reads or writes a body that is being sealed: its own pages,
-	// which were counted for the worst case, take what is stored.
-	f.body.size = 0
-	err := compress(writer{f.body}, buf.b)
+	err := seal(f, compress)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f.try.leased {
 		r.leasedRaw--
 	}
-	spare := f.body.pages[pagesFor(f.body.size):]
-	r.pool.give(spare)
-	f.body.pages = append([]*page(nil), f.body.pages[:pagesFor(f.body.size)]...)
+	used := pagesFor(f.body.size)
+	r.pool.give(f.body.pages[used:])
+	f.body.pages = append([]page(nil), f.body.pages[:used]...)
 	switch {
 	case err != nil:
 		r.lose(f, "corrupt")
 		return false
-	case r.ended:
-		r.lose(f, "shutdown")
+	case r.ended != "":
+		r.lose(f, r.ended)
 		return false
 	}
 	f.id = frame.NewBatchID()
@@ -219,11 +225,27 @@ func (r *Ring) SealLeased(f *Frame, compress func(dst io.Writer, raw []byte) err
 	}
 }
 
-type sliceWriter struct{ b []byte }
+// rawBuffers holds what one frame's raw bytes were copied into, for the next one.
+var rawBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-func (s *sliceWriter) Write(b []byte) (int, error) {
-	s.b = append(s.b, b...)
-	return len(b), nil
+// maxRawBuffer bounds what is kept for the next frame, in bytes.
+const maxRawBuffer = 1 << 20
+
+// seal compresses the body of f in place. Nobody else reads or writes it
+// meanwhile: its own pages, which were counted for the worst case, take what is
+// stored.
+func seal(f *Frame, compress func(dst io.Writer, raw []byte) error) error {
+	buf := rawBuffers.Get().(*bytes.Buffer)
+	defer func() {
+		if buf.Cap() <= maxRawBuffer {
+			rawBuffers.Put(buf)
+		}
+	}()
+	buf.Reset()
+	buf.Grow(int(f.raw))
+	_, _ = f.body.WriteTo(buf) // a bytes.Buffer takes everything
+	f.body.size = 0
+	return compress(writer{&f.body}, buf.Bytes())
 }
 
 // makeRoom makes sure that frames may take need pages more, if it must by
@@ -242,7 +264,7 @@ func (r *Ring) makeRoom(need int64) error {
 		for f := r.queues[s].first; f != nil && short > 0; f = f.node.next {
 			if f.body.refs == 1 {
 				victims = append(victims, f)
-				short -= int64(len(f.body.pages))
+				short -= f.body.cost()
 			}
 		}
 	}
@@ -261,9 +283,9 @@ func (r *Ring) short(need int64) int64 {
 	return r.framePages() + need + blobs - r.cfg.Capacity/PageSize
 }
 
-// framePages returns the pages of frames, those included that left and are
-// still read.
-func (r *Ring) framePages() int64 { return r.pool.out - r.blobs.written }
+// framePages returns what frames count as, in pages; those included that left
+// and are still read.
+func (r *Ring) framePages() int64 { return r.pool.out - r.blobs.written + r.side }
 
 func (r *Ring) drop(f *Frame) {
 	switch f.state {
@@ -278,14 +300,32 @@ func (r *Ring) drop(f *Frame) {
 	r.lose(f, r.dropped)
 }
 
-// enter puts a new frame into a state, move takes it to another one.
+// enter puts a new frame into a state, exit takes it out of its state, and move
+// takes it to another one.
 func (r *Ring) enter(f *Frame, s state) {
 	f.state = s
 	r.queues[s].insert(f)
+	switch {
+	case s == held && f.done != nil:
+		r.tried = append(r.tried, f)
+	case s == parked:
+		r.parkedPages += f.body.cost()
+	}
+}
+
+func (r *Ring) exit(f *Frame) {
+	r.queues[f.state].remove(f)
+	switch {
+	case f.state == held && f.done != nil:
+		i := slices.Index(r.tried, f)
+		r.tried = slices.Delete(r.tried, i, i+1)
+	case f.state == parked:
+		r.parkedPages -= f.body.cost()
+	}
 }
 
 func (r *Ring) move(f *Frame, s state) {
-	r.queues[f.state].remove(f)
+	r.exit(f)
 	r.enter(f, s)
 }
 
@@ -294,10 +334,10 @@ func (r *Ring) leave(f *Frame, fate Fate) {
 	if f == r.drill {
 		r.drill = nil
 	}
-	r.queues[f.state].remove(f)
+	r.exit(f)
 	f.state = out
 	r.decide(f, fate)
-	r.release(f.body)
+	r.release(&f.body)
 }
 
 // decide makes the fate of f known, once.
@@ -324,6 +364,7 @@ func (r *Ring) lose(f *Frame, reason string) {
 func (r *Ring) release(e *extent) {
 	if e.refs--; e.refs == 0 {
 		r.pool.give(e.pages)
-		e.pages = nil
+		r.side -= e.side
+		e.pages, e.side, e.size = nil, 0, 0
 	}
 }

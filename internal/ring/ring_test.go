@@ -408,7 +408,7 @@ func TestIdleRingHoldsNoPages(t *testing.T) {
 		release()
 		r.Ack(f, 0)
 	}
-	require.Empty(t, r.pool.free)
+	require.Zero(t, r.pool.chunks)
 	require.Zero(t, r.Snapshot().Used)
 }
 

@@ -82,9 +82,14 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 	defer r.mu.Unlock()
 	var f *Frame
 	for c := r.queues[flaring].first; c != nil; c = c.node.next {
-		usable := c.isHeld() && !c.try.busy && !c.try.acked
-		if usable && (f == nil || f.done == nil && c.done != nil) {
+		if !c.isHeld() || c.try.busy || c.try.acked {
+			continue
+		}
+		if f == nil || c.done != nil {
 			f = c
+		}
+		if c.done != nil {
+			break
 		}
 	}
 	if f == nil {
@@ -104,7 +109,7 @@ func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, rel
 	t.count++
 	t.last, t.busy, t.cancel = now, true, cancel
 	f.body.refs += 2 // until the attempt ends, and until release
-	return r.value(f, t.count), r.releaser(f.body)
+	return r.value(f, t.count), r.releaser(&f.body)
 }
 
 func (r *Ring) releaser(e *extent) func() {
@@ -119,7 +124,7 @@ func (r *Ring) releaser(e *extent) func() {
 func (r *Ring) value(f *Frame, attempt int64) frame.Frame {
 	c := &r.counts[f.signal]
 	v := frame.Frame{
-		Signal: f.signal, BatchID: f.id, Meta: f.meta, RawSize: f.raw, Stored: f.body,
+		Signal: f.signal, BatchID: f.id, Meta: f.meta, RawSize: f.raw, Stored: &f.body,
 		Header: frame.Header{
 			Agent: r.cfg.Agent, Boot: r.cfg.Boot, Seq: f.seq,
 			From: f.span.from.UnixMilli(), To: f.span.to.UnixMilli(),
@@ -142,7 +147,7 @@ func (r *Ring) end(f *Frame) {
 		r.borrowed--
 	}
 	f.try.busy, f.try.cancel = false, nil
-	r.release(f.body)
+	r.release(&f.body)
 }
 
 // Ack ends an attempt: the gateway has the frame, but for rejected items. The
@@ -261,7 +266,7 @@ func (r *Ring) Corrupt(f *Frame) {
 func (r *Ring) LoseAll(reason string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.ended = true
+	r.ended = reason
 	for s := range r.closed {
 		r.closed[s] = true
 	}

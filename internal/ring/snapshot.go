@@ -29,7 +29,7 @@ type Items struct {
 // Snapshot is the state of a Ring at one instant.
 type Snapshot struct {
 	Signals [frame.NumSignals]Items
-	Used    int64     // bytes of whole pages: frames and sealed flares
+	Used    int64     // bytes of whole pages: frames with their metadata, and sealed flares
 	Oldest  time.Time // when the oldest item held was accepted; zero when none is
 }
 
@@ -37,7 +37,7 @@ type Snapshot struct {
 func (r *Ring) Snapshot() Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Snapshot{Used: r.pool.out * PageSize}
+	s := Snapshot{Used: (r.pool.out + r.side) * PageSize}
 	for i := range r.counts {
 		c := &r.counts[i]
 		s.Signals[i] = Items{
@@ -96,13 +96,10 @@ func (r *Ring) View() View {
 }
 
 // ParkedBytes returns the bytes of whole pages that parked frames take.
-func (r *Ring) ParkedBytes() (n int64) {
+func (r *Ring) ParkedBytes() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for f := r.queues[parked].first; f != nil; f = f.node.next {
-		n += int64(len(f.body.pages)) * PageSize
-	}
-	return n
+	return r.parkedPages * PageSize
 }
 
 // News is what happened since it was last asked for.
