@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -32,19 +31,8 @@ func accept(ctx context.Context, t *testing.T, s *stack.Stack, l *audit.Ledger, 
 // was altered and that every copy beyond the first is marked.
 func waitKafka(ctx context.Context, t *testing.T, s *stack.Stack, l *audit.Ledger) {
 	t.Helper()
-	client, err := kgo.NewClient(kgo.SeedBrokers(s.Kafka.Addr()), kgo.ConsumeTopics(kafka.TracesTopic),
-		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	row, err := kafka.Await(ctx, s.Brokers, frame.Traces, l)
 	require.NoError(t, err)
-	defer client.Close()
-	for l.Row(frame.Traces).Lost > 0 {
-		fetches := client.PollFetches(ctx)
-		require.NoError(t, fetches.Err(), "%+v", l.Row(frame.Traces))
-		fetches.EachRecord(func(r *kgo.Record) {
-			id, _ := frame.ParseBatchID(kafka.Header(r, frame.HeaderBatchID))
-			require.NoError(t, l.Kafka(frame.Traces, r.Value, id))
-		})
-	}
-	row := l.Row(frame.Traces)
 	require.True(t, row.OK(), "%+v", row)
 	require.Equal(t, row.Duplicates, row.Marked)
 }

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"net"
 	"strconv"
+	"sync/atomic"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -36,18 +37,22 @@ type Broker struct {
 	dir     string
 	port    int
 	cluster *kfake.Cluster
+	dead    atomic.Bool // see Die
 }
 
 // Start starts a broker that keeps its data in dir, on a free port of 127.0.0.1
 // which it keeps for its whole life. The topics are there when Start returns.
-func Start(dir string) (*Broker, error) {
-	b := &Broker{dir: dir}
+func Start(dir string) (*Broker, error) { return StartAt(dir, 0) }
+
+// StartAt is Start on the port named; 0 is a free one.
+func StartAt(dir string, port int) (*Broker, error) {
+	b := &Broker{dir: dir, port: port}
 	if err := b.open(); err != nil {
 		return nil, err
 	}
-	_, port, err := net.SplitHostPort(b.cluster.ListenAddrs()[0])
+	_, own, err := net.SplitHostPort(b.cluster.ListenAddrs()[0])
 	if err == nil {
-		b.port, err = strconv.Atoi(port)
+		b.port, err = strconv.Atoi(own)
 	}
 	if err != nil {
 		b.Close()
@@ -129,7 +134,11 @@ func Header(r *kgo.Record, name string) string {
 // open starts the cluster. Every batch is synced to disk before it is acked:
 // an ack means as much as one broker can make it mean.
 func (b *Broker) open() error {
-	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.Ports(b.port), kfake.DataDir(b.dir), kfake.SyncWrites(), kfake.SeedTopics(Partitions, Topics()...)}
+	b.dead.Store(false)
+	opts := []kfake.Opt{
+		kfake.NumBrokers(1), kfake.Ports(b.port), kfake.ListenFn(b.listen), kfake.DataDir(b.dir), kfake.SyncWrites(),
+		kfake.SeedTopics(Partitions, Topics()...),
+	}
 	cluster, err := kfake.NewCluster(opts...)
 	if err != nil {
 		return fmt.Errorf("start Kafka in %s: %w", b.dir, err)

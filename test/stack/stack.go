@@ -35,13 +35,14 @@ type Options struct {
 	Lifeline string // the lifeline command
 	Configs  string // the directory of the shipped configs
 	Dir      string // an empty directory for all state
+	Brokers  string // host:port of brokers that run elsewhere, separated by commas; empty: the stack starts its own
 }
 
 // Stack is a running deployment.
 type Stack struct {
 	Options
 	Addr  Addresses
-	Kafka *kafka.Broker
+	Kafka *kafka.Broker // nil with Options.Brokers
 	S3    *s3.Server
 	Guard *s3.Guard // in front of S3, for the agent: refuses what AWS would, and injects faults
 
@@ -60,17 +61,8 @@ type Addresses struct {
 // New makes keys and state and starts Kafka and S3, but no collector. Close must
 // be called on the Stack, also after an error.
 func New(ctx context.Context, o Options) (*Stack, error) {
-	s := &Stack{Options: o}
-	for _, sub := range []string{"kafka", "s3", "keys", "oracle", "flares", "agent", "consumer", "log"} {
-		if err := os.Mkdir(s.Path(sub), 0o700); err != nil {
-			return s, fmt.Errorf("make the state: %w", err)
-		}
-	}
-	if err := os.WriteFile(s.Path("app.log"), nil, 0o600); err != nil {
-		return s, fmt.Errorf("make the state: %w", err)
-	}
-	var err error
-	if s.Kafka, err = kafka.Start(s.Path("kafka")); err != nil {
+	s, err := NewGateway(o)
+	if err != nil {
 		return s, err
 	}
 	if s.S3, err = s3.Start(ctx, s3.Options{Dir: s.Path("s3")}); err != nil {
@@ -83,6 +75,28 @@ func New(ctx context.Context, o Options) (*Stack, error) {
 		return s, err
 	}
 	return s, s.makeRoles()
+}
+
+// NewGateway is New without S3, keys and the roles that need them: there is the
+// gateway alone, and Kafka. Any number of such stacks may run at once.
+func NewGateway(o Options) (*Stack, error) {
+	s := &Stack{Options: o}
+	for _, sub := range []string{"kafka", "s3", "keys", "oracle", "flares", "agent", "consumer", "log"} {
+		if err := os.Mkdir(s.Path(sub), 0o700); err != nil {
+			return s, fmt.Errorf("make the state: %w", err)
+		}
+	}
+	err := os.WriteFile(s.Path("app.log"), nil, 0o600)
+	if err != nil {
+		return s, fmt.Errorf("make the state: %w", err)
+	}
+	if s.Brokers == "" {
+		if s.Kafka, err = kafka.Start(s.Path("kafka")); err != nil {
+			return s, err
+		}
+		s.Brokers = s.Kafka.Addr()
+	}
+	return s, s.makeGateway()
 }
 
 // Path returns a path below the stack's directory.
@@ -154,25 +168,27 @@ func (s *Stack) Verify(ctx context.Context, file string) (Verdict, error) {
 	return parseVerdict(out)
 }
 
-func (s *Stack) makeRoles() error {
+func (s *Stack) makeGateway() error {
 	addrs, err := proc.FreeAddrs(5)
 	if err != nil {
 		return err
 	}
 	s.Addr = Addresses{addrs[0], addrs[1], addrs[2], addrs[3], addrs[4]}
-	s.env = append(cleanEnv(),
-		"LIFELINE_KAFKA="+s.Kafka.Addr(),
-		"LIFELINE_AUDIENCE="+Audience,
+	s.env = append(cleanEnv(), "LIFELINE_KAFKA="+s.Brokers, "LIFELINE_AUDIENCE="+Audience)
+	s.Gateway, err = s.Role("gateway", s.shipped("gateway"),
+		"LIFELINE_HTTP="+s.Addr.GatewayHTTP, "LIFELINE_GRPC="+s.Addr.GatewayGRPC,
+		"LIFELINE_RECOVERY_HTTP="+s.Addr.GatewayRecovery)
+	return err
+}
+
+func (s *Stack) makeRoles() error {
+	s.env = append(s.env,
 		"LIFELINE_BUCKET="+s3.Bucket,
 		"LIFELINE_REGION="+s3.Region,
 		"LIFELINE_S3_ENDPOINT="+s.S3.Endpoint(),
 		"LIFELINE_S3_PATH_STYLE=true",
 	)
-	if s.Gateway, err = s.Role("gateway", s.shipped("gateway"),
-		"LIFELINE_HTTP="+s.Addr.GatewayHTTP, "LIFELINE_GRPC="+s.Addr.GatewayGRPC,
-		"LIFELINE_RECOVERY_HTTP="+s.Addr.GatewayRecovery); err != nil {
-		return err
-	}
+	var err error
 	if s.Recovery, err = s.Role("recovery", s.shipped("recovery"),
 		"LIFELINE_RECOVERY_CREDENTIALS="+s.Path("keys", "s3-recovery"),
 		"LIFELINE_IDENTITIES="+s.Path("keys", "recovery.key"),
