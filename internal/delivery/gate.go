@@ -15,8 +15,16 @@ type gate struct {
 	next     time.Time     // when the next probe may begin, while closed
 	epoch    uint64        // counts failures that closed: those of attempts begun before are old news
 
+	suspects backoff // of frames that are bad themselves, as it seems
+
 	draining bool // shutdown: every sender goes on until it failed once
 	failed   int  // while draining
+}
+
+// backoff is how long something waits that failed.
+type backoff struct {
+	interval time.Duration // of the next failure
+	next     time.Time     // nothing before
 }
 
 func newGate(s *Settings) gate {
@@ -24,7 +32,7 @@ func newGate(s *Settings) gate {
 	// A gateway that is back must be seen long before data gets old.
 	retry.MaxInterval = min(retry.MaxInterval, s.Ring.MaxAge/10)
 	retry.InitialInterval = min(retry.InitialInterval, retry.MaxInterval)
-	return gate{retry: retry, floor: s.Ring.MaxAge / 5, senders: s.Senders, width: 1, interval: retry.InitialInterval}
+	return gate{retry: retry, floor: s.Ring.MaxAge / 5, senders: s.Senders, width: 1, interval: retry.InitialInterval, suspects: backoff{interval: retry.InitialInterval}}
 }
 
 func (g *gate) closed() bool { return g.width == 0 }
@@ -46,7 +54,7 @@ func (g *gate) free(now time.Time, running int) int {
 // the gate.
 func (g *gate) passed() (opened bool) {
 	opened = g.closed()
-	g.interval = g.retry.InitialInterval
+	g.interval, g.suspects.interval = g.retry.InitialInterval, g.retry.InitialInterval
 	g.width = max(1, min(2*g.width, g.senders))
 	return opened
 }
@@ -57,6 +65,10 @@ type failure struct {
 	broken bool          // the path answers, but wrongly: probe slowly
 	after  time.Duration // the server's wish; 0: none
 	random float64       // in [0, 1)
+
+	// The frame failed before while others were acked, and the answer is not
+	// about the endpoint's load: it tells more about the frame than of the path.
+	suspect bool
 }
 
 // refused is told that an attempt failed.
@@ -64,21 +76,32 @@ func (g *gate) refused(now time.Time, f failure) {
 	if g.draining {
 		g.failed++
 	}
+	if f.suspect { // the gate stays as it is
+		g.suspects.next = now.Add(time.Duration(f.random * float64(g.suspects.interval)))
+		g.suspects.interval = min(2*g.suspects.interval, g.retry.MaxInterval)
+		return
+	}
 	if f.epoch != g.epoch {
 		return // it failed since: several failures at once are one
 	}
+	wasOpen := !g.closed()
 	g.width = 0
 	g.epoch++
 	// Full jitter: a fleet that lost one gateway must not come back as one.
 	wait := time.Duration(f.random * float64(g.interval))
 	g.interval = min(2*g.interval, g.retry.MaxInterval)
-	if f.broken {
+	if f.broken && !wasOpen { // the first time it may be the frame
 		wait = time.Duration((0.5 + f.random/2) * float64(g.retry.MaxInterval))
 	}
 	if f.after > 0 {
 		wait = max(wait, min(time.Duration((1+f.random)*float64(f.after)), g.floor))
 	}
 	g.next = now.Add(wait)
+}
+
+// mayRetry reports whether a suspect may be sent, and else from when on.
+func (g *gate) mayRetry(now time.Time) (bool, time.Time) {
+	return g.draining || !now.Before(g.suspects.next), g.suspects.next
 }
 
 // drain opens the gate for the last time.

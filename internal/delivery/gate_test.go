@@ -42,8 +42,8 @@ func TestGateBacksOff(t *testing.T) {
 	}{
 		{"full jitter, low", failure{}, []time.Duration{0, 0, 0}},
 		{"full jitter, high", failure{random: 1}, []time.Duration{1, 2, 4, 8, 16, 30, 30}},
-		{"broken, low", failure{broken: true}, []time.Duration{15, 15}},
-		{"broken, high", failure{broken: true, random: 1}, []time.Duration{30, 30}},
+		{"broken, low", failure{broken: true}, []time.Duration{0, 15, 15}},
+		{"broken, high", failure{broken: true, random: 1}, []time.Duration{1, 30, 30}},
 		{"the server's wish is a floor", failure{after: 10 * time.Second}, []time.Duration{10, 10}},
 		{"with jitter", failure{after: 10 * time.Second, random: 0.5}, []time.Duration{15, 15}},
 		{"the backoff may be longer", failure{after: time.Second, random: 1}, []time.Duration{2, 2, 4, 8}},
@@ -69,6 +69,27 @@ func TestGateCountsSimultaneousFailuresOnce(t *testing.T) {
 	}
 	require.Equal(t, time.Second, g.next.Sub(now))
 	require.Equal(t, 2*time.Second, g.interval)
+}
+
+// A frame that is bad itself leaves the gate as it is, and has a backoff of its own.
+func TestGateAndSuspects(t *testing.T) {
+	g, now := testGate(), time.Now()
+	for _, want := range []time.Duration{1, 2, 4, 8, 16, 30, 30} {
+		g.refused(now, failure{random: 1, suspect: true})
+		require.Equal(t, 1, g.free(now, 0))
+		may, at := g.mayRetry(now)
+		require.False(t, may)
+		require.Equal(t, now.Add(want*time.Second), at)
+		may, _ = g.mayRetry(at)
+		require.True(t, may)
+	}
+	g.passed()
+	g.refused(now, failure{random: 1, suspect: true})
+	_, at := g.mayRetry(now)
+	require.Equal(t, now.Add(time.Second), at, "an ack is news for them, too")
+	g.drain()
+	may, _ := g.mayRetry(now)
+	require.True(t, may, "in a shutdown nothing waits")
 }
 
 func TestGateDrains(t *testing.T) {

@@ -136,15 +136,20 @@ func (e *Engine) send(now time.Time) time.Time {
 			}
 			return time.Time{}
 		}
-		f, first := e.ring.Lease(ring.Wish{Now: now, Begun: now.Add(-e.s.Frame.Linger), Spread: e.path.spread()})
+		wish, suspectsAt := e.path.wish(now)
+		wish.Begun = now.Add(-e.s.Frame.Linger)
+		f, first := e.ring.Lease(wish)
+		if v.Held == 0 {
+			suspectsAt = time.Time{}
+		}
 		switch {
 		case f == nil && v.Open.IsZero():
-			if e.path.spread() > 0 {
+			if wish.Spread > 0 {
 				e.knock(now)
 			}
-			return time.Time{}
+			return suspectsAt
 		case f == nil:
-			return v.Open.Add(e.s.Frame.Linger)
+			return minTime(v.Open.Add(e.s.Frame.Linger), suspectsAt)
 		case first:
 			e.jobs.Go(func() { e.live(f, func(ctx context.Context) { e.attempt(ctx, f) }) })
 		default:

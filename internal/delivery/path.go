@@ -7,6 +7,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+	"github.com/otel-lifeline/lifeline/internal/ring"
 )
 
 // path is what is known of the way to the gateway.
@@ -36,6 +37,20 @@ func (p *path) probeAt() time.Time {
 		return time.Time{}
 	}
 	return p.gate.next
+}
+
+// wish returns what a sender may be given now, and from when on suspects are.
+func (p *path) wish(now time.Time) (w ring.Wish, suspectsAt time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w.Now = now
+	if p.gate.closed() {
+		w.Spread = p.gate.senders
+	}
+	if w.Suspects, suspectsAt = p.gate.mayRetry(now); w.Suspects {
+		suspectsAt = time.Time{}
+	}
+	return w, suspectsAt
 }
 
 // spread returns among how many frames attempts take turns; see ring.Wish.
@@ -72,9 +87,9 @@ func (p *path) passed(a *otlpsend.Answer) (opened, news bool) {
 	return p.gate.passed(), news
 }
 
-// refused is told of an attempt that failed because of the path. It reports
-// whether that is news: the gate closed, or it is closed for another cause.
-func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool) {
+// refused is told of an attempt that failed. It reports whether that is news: the
+// gate closed, or it is closed for another cause. A suspect's failure never is.
+func (p *path) refused(a *otlpsend.Answer, epoch uint64, suspect bool) (news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.causes == nil {
@@ -85,7 +100,13 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, broken bool) (news bool
 	if a.Err != nil {
 		p.samples[cause] = sample(a.Err)
 	}
-	p.gate.refused(time.Now(), failure{epoch: epoch, broken: broken, after: a.RetryAfter, random: p.random()})
+	suspect = suspect && a.RetryAfter == 0 && cause != otlpsend.CauseThrottled
+	p.gate.refused(time.Now(), failure{
+		epoch: epoch, broken: a.Verdict != otlpsend.Down, after: a.RetryAfter, random: p.random(), suspect: suspect,
+	})
+	if suspect {
+		return false
+	}
 	news = p.down != cause
 	p.down = cause
 	return news

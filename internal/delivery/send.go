@@ -104,7 +104,7 @@ func (e *Engine) knock(now time.Time) {
 			e.ring.Return(b.Frame)
 		default:
 			e.ring.Return(b.Frame)
-			e.pathRefused(&answer, epoch)
+			e.pathRefused(&answer, epoch, false)
 		}
 	}
 	e.jobs.Go(func() {
@@ -157,16 +157,16 @@ func (e *Engine) refused(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer, epoc
 		e.park(f, v, a)
 		return
 	case judged.Failures >= splitAfter && e.split(f, v, a):
-		e.pathRefused(a, epoch)
+		e.pathRefused(a, epoch, true)
 		return
 	}
 	// The ring is told first: whoever sees the gate closed sees the frame held.
 	e.ring.Nack(f)
-	e.pathRefused(a, epoch)
+	e.pathRefused(a, epoch, judged.Failures > 0)
 }
 
-func (e *Engine) pathRefused(a *otlpsend.Answer, epoch uint64) {
-	if e.path.refused(a, epoch, a.Verdict != otlpsend.Down) && e.s.Observer.Gateway != nil {
+func (e *Engine) pathRefused(a *otlpsend.Answer, epoch uint64, suspect bool) {
+	if e.path.refused(a, epoch, suspect) && e.s.Observer.Gateway != nil {
 		e.s.Observer.Gateway(false, a.Cause, a.Err)
 	}
 }

@@ -45,6 +45,7 @@ type world struct {
 	lost     map[LossReason]int64
 	rejected int64
 	dropped  int64
+	poisoned int
 	flares   []*flare.Manifest
 }
 

@@ -135,15 +135,15 @@ func (m *model) dropped(t *rapid.T, may bool) {
 
 func (m *model) lease(t *rapid.T) {
 	spread := rapid.IntRange(0, 3).Draw(t, "spread")
-	f, first := m.r.Lease(Wish{Now: m.now, Spread: spread})
+	suspects := rapid.Bool().Draw(t, "suspects")
+	f, first := m.r.Lease(Wish{Now: m.now, Spread: spread, Suspects: suspects})
 	free := m.in("held", false)
 	if f == nil {
-		back := func(f *modelFrame) bool { return f.f.try.back }
-		if spread > 0 || !slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.state == "sending" && back(f) }) {
+		if suspects && !slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.state == "sending" && f.f.suspect() }) {
 			require.Empty(t, free)
 		}
 		for _, f := range free {
-			require.True(t, back(f), "one at a time, but only of those at the back")
+			require.True(t, f.f.suspect(), "only suspects wait")
 		}
 		return
 	}
@@ -151,11 +151,11 @@ func (m *model) lease(t *rapid.T) {
 	require.Contains(t, free, mf)
 	require.Equal(t, first, !mf.leased)
 	mf.leased = true
-	if spread == 0 && !f.try.back {
+	if spread == 0 && !f.suspect() {
 		for _, other := range free {
-			if !other.f.try.back && m.cfg.NewestFirst {
+			if !other.f.suspect() && m.cfg.NewestFirst {
 				require.LessOrEqual(t, other.f.order, f.order)
-			} else if !other.f.try.back {
+			} else if !other.f.suspect() {
 				require.GreaterOrEqual(t, other.f.order, f.order)
 			}
 		}

@@ -1,57 +1,73 @@
 package ring
 
-// pick returns the held frame that is sent next. Those at the back go one at a
-// time: together they would keep every sender from what comes in meanwhile.
-func (r *Ring) pick(w Wish) *Frame {
+// pick returns the frame that is sent next: a held one, or due, an open one that
+// may be sealed now, nil if there is none. Of the suspects one at a time is sent:
+// together they would keep every sender from what comes in meanwhile.
+func (r *Ring) pick(w Wish, due *Frame) *Frame {
+	suspects := w.Suspects && !r.suspectOut()
 	if w.Spread > 0 {
-		return r.pickProbe(w.Spread)
+		return r.pickProbe(w.Spread, suspects, due)
+	}
+	if due != nil && r.cfg.NewestFirst {
+		return due
 	}
 	var last *Frame
 	for f := r.start(); f != nil; f = r.after(f) {
-		if f.try.busy {
-			continue
-		}
-		if !f.try.back {
+		switch {
+		case f.try.busy, f.suspect() && !suspects:
+		case !f.try.back:
 			return f
-		}
-		if last == nil {
+		case last == nil:
 			last = f
 		}
 	}
-	for f := r.queues[sending].first; f != nil && last != nil; f = f.node.next {
-		if f.try.back {
-			return nil
-		}
+	if due != nil {
+		return due
 	}
 	return last
+}
+
+// suspect reports whether f failed while others were acked: that tells nothing
+// about the path, and something about f.
+func (f *Frame) suspect() bool { return f.try.failures > 0 }
+
+func (r *Ring) suspectOut() bool {
+	for f := r.queues[sending].first; f != nil; f = f.node.next {
+		if f.suspect() {
+			return true
+		}
+	}
+	return false
 }
 
 // pickProbe returns a frame that was not tried while fewer than spread were, and
 // then, in turn, those that were, and after each round of them one more that was
 // not: frames that are bad themselves never keep the others from being tried.
-// One that failed while others were acked tells nothing about the path, and is
-// asked only when there is no other.
-func (r *Ring) pickProbe(spread int) *Frame {
+// A suspect is asked only when there is no other.
+func (r *Ring) pickProbe(spread int, suspects bool, due *Frame) *Frame {
 	var oldest, suspect *Frame
 	tried := 0
 	for _, f := range r.tried {
 		switch {
 		case f.try.busy:
-		case f.try.failures > 0:
-			suspect = earlier(suspect, f)
-		default:
+		case !f.suspect():
 			tried++
 			oldest = earlier(oldest, f)
+		case suspects:
+			suspect = earlier(suspect, f)
 		}
 	}
-	first := r.fresh(false)
+	first, last := r.fresh(false), r.fresh(true)
+	if first == nil {
+		first, last = due, due
+	}
 	switch {
 	case first != nil && (tried < spread || r.probes.round >= tried):
 		r.probes.round = 0
 		if r.probes.last = !r.probes.last; r.probes.last {
 			return first
 		}
-		return r.fresh(true) // what is bad came together, as a rule
+		return last // what is bad came together, as a rule
 	case oldest != nil:
 		r.probes.round++
 		return oldest

@@ -218,7 +218,7 @@ func TestFailuresWhileOthersAreAcked(t *testing.T) {
 		r.Ack(f, 0)
 	}
 	again := func() {
-		f, _ := r.Lease(Wish{Now: begin})
+		f, _ := r.Lease(Wish{Now: begin, Suspects: true})
 		require.Equal(t, bad, f)
 	}
 	require.Equal(t, Failure{}, fail())
@@ -234,8 +234,10 @@ func TestFailuresWhileOthersAreAcked(t *testing.T) {
 	again()
 	require.Equal(t, Failure{3, true}, fail())
 	seal(frame.Logs)
-	f, _ := r.Lease(Wish{Now: begin})
+	f, _ := r.Lease(Wish{Now: begin, Suspects: true})
 	require.NotEqual(t, bad, f, "it goes to the back")
+	f, _ = r.Lease(Wish{Now: begin})
+	require.Nil(t, f, "and waits for its time")
 }
 
 func TestProbesTakeTurns(t *testing.T) {
@@ -256,7 +258,7 @@ func TestProbesTakeTurns(t *testing.T) {
 }
 
 // What failed while others were acked is no probe while there is another, and
-// what is at the back takes one sender at most.
+// of all that did one is sent at a time.
 func TestSuspectsHoldNobodyUp(t *testing.T) {
 	r := testRing(func(c *Config) { c.Join = false })
 	add := func(n int) {
@@ -274,30 +276,30 @@ func TestSuspectsHoldNobodyUp(t *testing.T) {
 	add(2)
 	for range backAfter + 1 { // the first two are bad, everything else is acked
 		for range 2 {
-			f, _ := r.Lease(Wish{Now: begin, Spread: 2})
+			f, _ := r.Lease(Wish{Now: begin, Spread: 2, Suspects: true})
 			begins(f)
 			require.LessOrEqual(t, f.seq, uint64(2))
 			r.Nack(f)
 		}
 		add(1)
-		f, _ := r.Lease(Wish{Now: begin, Spread: 9})
+		f, _ := r.Lease(Wish{Now: begin, Spread: 9, Suspects: true})
 		begins(f)
 		require.Greater(t, f.seq, uint64(2))
 		r.Ack(f, 0)
 	}
-	bad, _ := r.Lease(Wish{Now: begin})
+	bad, _ := r.Lease(Wish{Now: begin, Suspects: true})
 	require.True(t, bad.try.back)
-	f, _ := r.Lease(Wish{Now: begin})
+	f, _ := r.Lease(Wish{Now: begin, Suspects: true})
 	require.Nil(t, f, "the other one waits")
 	add(1)
-	f, _ = r.Lease(Wish{Now: begin})
-	require.False(t, f.try.back, "and what is new does not")
+	f, _ = r.Lease(Wish{Now: begin, Suspects: true})
+	require.False(t, f.suspect(), "and what is new does not")
 	begins(f)
 	r.Ack(f, 0)
 	begins(bad)
 	r.Nack(bad)
-	f, _ = r.Lease(Wish{Now: begin})
-	require.True(t, f.try.back)
+	f, _ = r.Lease(Wish{Now: begin, Suspects: true})
+	require.True(t, f.suspect())
 }
 
 func TestDrillIsInNoCounter(t *testing.T) {

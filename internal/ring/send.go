@@ -15,6 +15,8 @@ type Wish struct {
 	// few more over time, take turns in trying: neither do bad frames stand for
 	// the whole path, nor is every frame of the ring tried once.
 	Spread int
+	// Suspects says that frames may be given that failed while others were acked.
+	Suspects bool
 }
 
 // Lease gives a frame to a sender, nil if none is waiting. If first is true the
@@ -28,14 +30,14 @@ func (r *Ring) Lease(w Wish) (f *Frame, first bool) {
 	if due != nil && due.span.from.After(w.Begun) {
 		due = nil
 	}
-	if f = r.pick(w); f == nil || due != nil && r.cfg.NewestFirst && w.Spread == 0 {
-		if due == nil {
-			return nil, false
-		}
-		f = r.takeOpen(due)
+	switch f = r.pick(w, due); f {
+	case nil:
+		return nil, false
+	case due:
+		r.takeOpen(f)
 		f.try.leased = true
 		r.leasedRaw++
-	} else {
+	default:
 		r.move(f, sending)
 	}
 	return f, f.lease()
