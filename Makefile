@@ -49,8 +49,11 @@ fuzz: ## every fuzz target for FUZZTIME each
 	    echo "== $$t $$(dirname $$f)"; $(GO) test -run '^$$' -fuzz "^$$t\$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 10x ./$$(dirname $$f) || exit 1; \
 	  done; done
 
-bench: ## benchmarks, in the form benchstat reads
-	$(GO) test -run '^$$' -bench . -benchmem -count 6 ./internal/... ./exporter/... ./receiver/...
+bench: build ## what it costs, beside stock components: lines for benchstat, then ratios; about ten minutes
+	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.2s -count 3 ./internal/... ./exporter/... ./receiver/...
+	cd test && $(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s -count 3 ./bench
+	cd test && $(BUILD) -o $(BIN)/bench ./cmd/bench
+	$(BIN)/bench --otelcol $(BIN)/otelcol-lifeline --lifeline $(BIN)/lifeline
 
 tools: $(TOOLS)/.stamp
 $(TOOLS)/.stamp: internal/tools/go.mod internal/tools/go.sum

@@ -29,9 +29,6 @@ type Table struct {
 // Compare runs the subjects in turns, rounds times, and writes a line per run to
 // out. One more turn before them warms up and is not counted.
 func (t *Table) Compare(ctx context.Context, out io.Writer, rounds int, subjects []Subject) error {
-	if t.rows == nil {
-		t.rows = map[string][]Sample{}
-	}
 	for round := range rounds + 1 {
 		for _, s := range subjects {
 			sample, err := s.Run(ctx)
@@ -41,11 +38,18 @@ func (t *Table) Compare(ctx context.Context, out io.Writer, rounds int, subjects
 			if round == 0 {
 				continue
 			}
-			t.rows[s.Name] = append(t.rows[s.Name], sample)
+			t.add(s.Name, sample)
 			fmt.Fprintln(out, line(s.Name, sample))
 		}
 	}
 	return nil
+}
+
+func (t *Table) add(name string, s Sample) {
+	if t.rows == nil {
+		t.rows = map[string][]Sample{}
+	}
+	t.rows[name] = append(t.rows[name], s)
 }
 
 // line writes a sample as go test writes the result of a benchmark.

@@ -12,11 +12,11 @@ import (
 )
 
 var (
-	methods = []string{"GET", "GET", "GET", "POST", "PUT", "DELETE"}
-	routes  = []string{"/api/v1/orders/{id}", "/api/v1/users/{id}/cart", "/api/v1/products/{id}", "/healthz", "/api/v1/search"}
-	agents  = []string{"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "Go-http-client/1.1", "okhttp/4.12.0", "python-requests/2.32"}
-	queries = []string{"SELECT id, total FROM orders WHERE id = $1", "UPDATE carts SET updated_at = now() WHERE user_id = $1", "SELECT * FROM products WHERE sku = $1"}
-	status  = []int64{200, 200, 200, 200, 201, 204, 404, 500}
+	methods  = []string{"GET", "GET", "GET", "POST", "PUT", "DELETE"}
+	routes   = []string{"/api/v1/orders/{id}", "/api/v1/users/{id}/cart", "/api/v1/products/{id}", "/healthz", "/api/v1/search"}
+	browsers = []string{"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36", "Go-http-client/1.1", "okhttp/4.12.0", "python-requests/2.32"}
+	queries  = []string{"SELECT id, total FROM orders WHERE id = $1", "UPDATE carts SET updated_at = now() WHERE user_id = $1", "SELECT * FROM products WHERE sku = $1"}
+	status   = []int64{200, 200, 200, 200, 201, 204, 404, 500}
 )
 
 func one[T any](m *maker, list []T) T { return list[m.IntN(len(list))] }
@@ -62,7 +62,7 @@ func (m *maker) call(sp ptrace.Span) {
 	a.PutStr("server.address", "shop.example.com")
 	a.PutStr("client.address", fmt.Sprintf("10.%d.%d.%d", m.IntN(256), m.IntN(256), m.IntN(256)))
 	a.PutInt("client.port", int64(m.IntN(65536)))
-	a.PutStr("user_agent.original", one(m, agents))
+	a.PutStr("user_agent.original", one(m, browsers))
 	a.PutStr("network.protocol.version", "1.1")
 	a.PutInt("http.response.status_code", one(m, status))
 	a.PutInt("http.response.body.size", int64(m.IntN(4096)))
@@ -126,7 +126,7 @@ func (m *maker) logs(ld plog.Logs, items int) {
 		r.SetSpanID(m.spanID())
 		r.Body().SetStr(fmt.Sprintf("%s %s took %d us for user %d: %d", one(m, methods), one(m, routes), m.IntN(1e6), m.IntN(1e7), one(m, status)))
 		r.Attributes().PutStr("log.file.name", "access.log")
-		r.Attributes().PutStr("user_agent.original", one(m, agents))
+		r.Attributes().PutStr("user_agent.original", one(m, browsers))
 		r.Attributes().PutStr("client.address", fmt.Sprintf("10.%d.%d.%d", m.IntN(256), m.IntN(256), m.IntN(256)))
 		m.jitter(r.Attributes())
 	}

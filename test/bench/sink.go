@@ -9,16 +9,18 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // Sink is an OTLP server, gRPC and HTTP on one address, that acks whatever comes
 // and decodes none of it. It runs in this process: its CPU time is not the
 // measured process's.
 type Sink struct {
-	addr            string
-	server          *http.Server
-	wg              sync.WaitGroup
-	requests, bytes atomic.Int64
+	addr                   string
+	server                 *http.Server
+	wg                     sync.WaitGroup
+	requests, bytes, items atomic.Int64
 }
 
 // StartSink starts a sink on addr ("" for a free port of 127.0.0.1). It runs
@@ -49,6 +51,10 @@ func (s *Sink) Requests() int64 { return s.requests.Load() }
 // Bytes returns the bytes of all acked bodies as they came over the wire.
 func (s *Sink) Bytes() int64 { return s.bytes.Load() }
 
+// Framed returns the items of all acked requests that said in a lifeline-frame
+// header how many they hold.
+func (s *Sink) Framed() int64 { return s.items.Load() }
+
 // Close ends the sink and all its connections.
 func (s *Sink) Close() error {
 	err := s.server.Close()
@@ -62,8 +68,11 @@ func (s *Sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		panic(http.ErrAbortHandler) // half a request gets no ack
 	}
-	s.requests.Add(1)
+	if h, err := frame.ParseHeader(r.Header.Get(frame.HeaderFrame)); err == nil {
+		s.items.Add(h.Items)
+	}
 	s.bytes.Add(n)
+	s.requests.Add(1)
 	if r.Header.Get("Content-Type") != "application/grpc" {
 		w.Header().Set("Content-Type", "application/x-protobuf")
 		return

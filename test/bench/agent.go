@@ -1,0 +1,204 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/proc"
+)
+
+// Exporters that agents are compared by. The first two are what the rest is
+// measured against: nothing at all, and what a user gets who changes nothing.
+var agents = []struct{ name, config string }{
+	{"nop", "nop:"},
+	{"otlp-gzip", `otlp_grpc: {endpoint: "${env:OUT}", tls: {insecure: true}}`},
+	{"otlp-zstd", `otlp_grpc: {endpoint: "${env:OUT}", compression: zstd, tls: {insecure: true}}`},
+	{"otlphttp-gzip", `otlp_http: {endpoint: "http://${env:OUT}"}`},
+	{"otlphttp-zstd", `otlp_http: {endpoint: "http://${env:OUT}", compression: zstd}`},
+	{"lifeline", `lifeline: {http: {endpoint: "http://${env:OUT}"}, agent: acme/host-17, ring: {capacity: 64MiB}}`},
+}
+
+// Cost of a span in the whole process, and of it what the exporter adds to a
+// process that throws everything away.
+const (
+	unitCPU   = "cpu-ns/span"
+	unitAlloc = "alloc-B/span"
+	unitWire  = "wire-B/span"
+)
+
+// Cost compares the CPU time per span of agents that take spans over gRPC, as
+// SDKs send them by default, and export them to a server that acks at once.
+type Cost struct {
+	Otelcol string    // the otelcol-lifeline binary
+	Out     io.Writer // a line per run
+	Rounds  int
+	Rate    int           // spans per second, so that every agent does the same
+	For     time.Duration // one run
+}
+
+// Run measures all agents with requests of the given sizes and returns the
+// medians and ratios worth reading.
+func (c Cost) Run(ctx context.Context, sizes ...int) ([]string, error) {
+	dir, err := os.MkdirTemp("", "lifeline-bench-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	var summary []string
+	var contestants []*contestant
+	defer func() {
+		for _, s := range contestants {
+			s.close()
+		}
+	}()
+	for _, a := range agents {
+		s, err := c.start(ctx, dir, a.name, a.config)
+		if err != nil {
+			return nil, err
+		}
+		contestants = append(contestants, s)
+	}
+	for _, size := range sizes {
+		lines, err := c.compare(ctx, contestants, size)
+		if err != nil {
+			return nil, err
+		}
+		summary = append(summary, lines...)
+	}
+	return summary, nil
+}
+
+func (c Cost) compare(ctx context.Context, contestants []*contestant, size int) ([]string, error) {
+	pool, err := Load{Signal: frame.Traces, Items: size}.Pool(1)
+	if err != nil {
+		return nil, err
+	}
+	ratio, itemBytes, err := Ratio(frame.Traces, pool)
+	if err != nil {
+		return nil, err
+	}
+	messages, err := Wire{GRPC: true}.Prepare(frame.Traces, pool)
+	if err != nil {
+		return nil, err
+	}
+	name := func(agent string) string { return fmt.Sprintf("Agent/request=%d/exporter=%s", size, agent) }
+	plan := Plan{Workers: 4, Every: time.Second * time.Duration(size) / time.Duration(c.Rate)}
+	plan.Requests = int(c.For / plan.Every)
+	var subjects []Subject
+	for _, s := range contestants {
+		subjects = append(subjects, Subject{name(s.name), func(ctx context.Context) (Sample, error) {
+			return s.run(ctx, messages, plan, size)
+		}})
+	}
+	var t Table
+	fmt.Fprintf(c.Out, "# %d spans a request, %.0f bytes a span, zstd-fastest ratio %.2f at 256 KiB, %d spans/s\n", size, itemBytes, ratio, c.Rate)
+	if err := t.Compare(ctx, c.Out, c.Rounds, subjects); err != nil {
+		return nil, err
+	}
+	return summarizeCost(&t, name, size, ratio), nil
+}
+
+// summarizeCost puts our agent beside each of the others.
+func summarizeCost(t *Table, name func(string) string, size int, ratio float64) []string {
+	part := func(agent string) float64 { return t.Median(name(agent), unitCPU) - t.Median(name("nop"), unitCPU) }
+	out := []string{fmt.Sprintf("agent, %d spans a request, zstd-fastest ratio %.2f: CPU of the process, of it the exporter's part", size, ratio)}
+	ours := t.Median(name("lifeline"), unitCPU)
+	for _, a := range agents {
+		theirs := t.Median(name(a.name), unitCPU)
+		out = append(out, fmt.Sprintf("  %-14s %6.2f us/span  %6.2f us/span  %6.0f B allocated/span  %5.1f B sent/span   lifeline's: x %.2f, exporter's part x %.2f",
+			a.name, theirs/1e3, part(a.name)/1e3, t.Median(name(a.name), unitAlloc), t.Median(name(a.name), unitWire),
+			ours/theirs, part("lifeline")/part(a.name)))
+	}
+	return append(out,
+		target("process, of stock gzip", ours/t.Median(name("otlp-gzip"), unitCPU), 0.5),
+		target("exporter's part, of stock zstd", part("lifeline")/part("otlp-zstd"), 0.5))
+}
+
+// target compares a ratio that should be small with the one to reach.
+func target(what string, got, atMost float64) string {
+	verdict := "reached"
+	if got > atMost {
+		verdict = "MISSED"
+	}
+	return fmt.Sprintf("  target: %-34s %.2f, at most %.2f: %s", what, got, atMost, verdict)
+}
+
+// contestant is a running agent with the server it exports to.
+type contestant struct {
+	name   string
+	sink   *Sink
+	agent  *Collector
+	sender *Sender
+}
+
+func (c Cost) start(ctx context.Context, dir, name, config string) (*contestant, error) {
+	sink, err := StartSink(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(dir, name+".log"))
+	if err != nil {
+		return nil, errors.Join(err, sink.Close())
+	}
+	agent, err := StartCollector(ctx, Options{Name: name, Otelcol: c.Otelcol, Dir: dir, Exporter: config, Out: sink.Addr(), Log: log})
+	if err != nil {
+		return nil, errors.Join(err, sink.Close())
+	}
+	return &contestant{name: name, sink: sink, agent: agent, sender: NewSender(agent.GRPC, Wire{GRPC: true})}, nil
+}
+
+func (s *contestant) close() {
+	s.sender.Close()
+	s.agent.Kill()
+	_ = s.sink.Close()
+}
+
+// run sends what the plan says and measures until the last span has come out at
+// the other end.
+func (s *contestant) run(ctx context.Context, messages []Message, plan Plan, size int) (Sample, error) {
+	before, err := s.agent.Scrape(ctx)
+	if err != nil {
+		return nil, err
+	}
+	requests, framed, wire := s.sink.Requests(), s.sink.Framed(), s.sink.Bytes()
+	begin, err := s.agent.CPU()
+	if err != nil {
+		return nil, err
+	}
+	d, err := s.sender.Drive(ctx, messages, plan)
+	if err != nil || d.Refused > 0 {
+		return nil, errors.Join(err, fmt.Errorf("%d of %d requests were refused", d.Refused, plan.Requests))
+	}
+	spans := int64(plan.Requests) * int64(size)
+	err = proc.Until(ctx, 10*time.Millisecond, func(context.Context) (bool, error) {
+		got := s.sink.Framed() - framed
+		if got == 0 {
+			got = (s.sink.Requests() - requests) * int64(size)
+		}
+		return got >= spans || s.name == "nop", nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("wait for the last span: %w", err)
+	}
+	end, err := s.agent.CPU()
+	if err != nil {
+		return nil, err
+	}
+	after, err := s.agent.Scrape(ctx)
+	if err != nil {
+		return nil, err
+	}
+	const allocated = "otelcol_process_runtime_total_alloc_bytes"
+	n := float64(spans)
+	return Sample{
+		unitCPU:   float64(end-begin) / n,
+		unitAlloc: (after.Sum(allocated) - before.Sum(allocated)) / n,
+		unitWire:  float64(s.sink.Bytes()-wire) / n,
+	}, nil
+}
