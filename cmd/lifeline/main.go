@@ -1,9 +1,9 @@
-// Command lifeline is the operator's tool: it makes keys and reads flares by
-// hand. It changes nothing on a server: it lists and gets, and writes only files
-// that do not exist yet. It needs no collector and no configuration of one.
+// Command lifeline is the operator's tool: it makes keys, reads flares by hand
+// and checks configurations. It changes nothing on a server: it lists and gets,
+// and writes only files that do not exist yet. It needs no running collector.
 //
-// Exit codes: 0 all went well; 1 something failed, or a flare is not good;
-// 2 the command line is wrong.
+// Exit codes: 0 all went well; 1 something failed, or a flare or a configuration
+// is not good; 2 the command line is wrong.
 package main
 
 import (
@@ -52,17 +52,18 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "lifeline",
-		Short: "Keys and flares of Lifeline, by hand",
+		Short: "Keys, flares and configurations of Lifeline, by hand",
 		Long: `Lifeline keeps telemetry when a gateway cannot be reached: agents seal it into
 flares, objects in a bucket that should never see any. This tool makes the keys
-for that and reads flares by hand.
+for that, reads flares by hand, and checks the configurations of collectors.
 
   lifeline keygen recovery --output recovery.key >> recipients.txt
   lifeline keygen agent --output agent_ed25519 --principal acme/host-17 >> allowed_signers
   lifeline flare verify --identities recovery.key --allowed-signers allowed_signers FLARE.age
+  lifeline check gateway.yaml
 
-Exit codes: 0 all went well; 1 something failed, or a flare is not good;
-2 the command line is wrong.`,
+Exit codes: 0 all went well; 1 something failed, or a flare or a configuration
+is not good; 2 the command line is wrong.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args:          usageArgs(cobra.NoArgs),
@@ -75,7 +76,7 @@ Exit codes: 0 all went well; 1 something failed, or a flare is not good;
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(newKeygen(), newFlare(), newVersion())
+	root.AddCommand(newKeygen(), newFlare(), newCheck(), newVersion())
 	return root
 }
 

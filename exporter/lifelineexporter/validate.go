@@ -1,6 +1,7 @@
 package lifelineexporter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/url"
@@ -137,6 +138,26 @@ func validateHTTP(c *confighttp.ClientConfig) error {
 		f.check(false, "http::endpoint: must be a base URL; remove %s, the path of each signal is added", u.Path)
 	}
 	return errors.Join(f...)
+}
+
+// CheckFiles says what is wrong with the files that a valid Config names, as the
+// next start would find them. It uses no network.
+func (c *Config) CheckFiles(ctx context.Context) error {
+	var errs []error
+	if _, err := c.HTTP.Get().TLS.LoadTLSConfig(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("http::tls: %w", err))
+	}
+	if !c.Flare.HasValue() {
+		return errors.Join(errs...)
+	}
+	cfg := c.Flare.Get()
+	errs = append(errs, (&keyring{cfg: cfg}).check())
+	for i := range cfg.Buckets {
+		if err := cfg.Buckets[i].CheckFiles(); err != nil {
+			errs = append(errs, fmt.Errorf("flare::buckets::%d: %w", i, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // metadataName is what fits a header, a flare and a Kafka header alike.

@@ -1,6 +1,7 @@
 package flarerecoveryextension
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/textproto"
@@ -95,6 +96,21 @@ func (c *Config) Validate() error {
 	refuse(c.Quarantine.MaxBytes <= 0, "quarantine::max_bytes: must be more than 0, such as 10GiB")
 	refuse(c.MaxRate <= 0, "max_rate: must be more than 0 bytes per second, such as 32MiB")
 	refuse(c.Lease, "lease: sharing the work between replicas is not supported yet; run one recovery per bucket and leave lease out")
+	return errors.Join(errs...)
+}
+
+// CheckFiles says what is wrong with the files that a valid Config names, as the
+// next start would find them. It uses no network.
+func (c *Config) CheckFiles(ctx context.Context) error {
+	keys := newKeyring(c)
+	keys.current()
+	errs := []error{keys.problem()}
+	if err := c.S3.CheckFiles(); err != nil {
+		errs = append(errs, fmt.Errorf("s3: %w", err))
+	}
+	if _, err := c.Forward.HTTP.TLS.LoadTLSConfig(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("forward::http::tls: %w", err))
+	}
 	return errors.Join(errs...)
 }
 

@@ -64,6 +64,21 @@ func (c *Config) Validate() error {
 	return errors.Join(errs...)
 }
 
+// CheckFiles says what is wrong with the files that a valid Config names. It uses
+// no network.
+func (c *Config) CheckFiles() error {
+	client, err := New(*c)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	err = client.http.check()
+	if file := client.creds.file; file != nil {
+		err = errors.Join(err, file.Check())
+	}
+	return err
+}
+
 func (c *Config) validateCredentials() error {
 	pair := c.AccessKeyID != "" || c.SecretAccessKey != ""
 	switch {

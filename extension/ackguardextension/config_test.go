@@ -1,0 +1,40 @@
+package ackguardextension
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/confmap/confmaptest"
+)
+
+func load(t *testing.T, id string) (*Config, error) {
+	t.Helper()
+	all, err := confmaptest.LoadConf("testdata/config.yaml")
+	require.NoError(t, err)
+	sub, err := all.Sub(id)
+	require.NoError(t, err)
+	cfg := createDefaultConfig().(*Config)
+	if err := sub.Unmarshal(cfg); err != nil {
+		return nil, err
+	}
+	return cfg, confmap.Validate(cfg)
+}
+
+func TestConfig(t *testing.T) {
+	cfg, err := load(t, "ack_guard")
+	require.NoError(t, err)
+	require.Equal(t, &Config{Mode: modeEnforce}, cfg)
+	cfg, err = load(t, "ack_guard/all")
+	require.NoError(t, err)
+	require.Equal(t, &Config{Mode: modeWarn, Allow: []string{"routing", "otlp/mirror"}}, cfg)
+}
+
+func TestConfigRefuses(t *testing.T) {
+	for id, want := range map[string]string{
+		"mode": `mode: "maybe"`, "name": `allow: "otlp/"`, "batch": "allow: batch", "unknown": "modus",
+	} {
+		_, err := load(t, "ack_guard/"+id)
+		require.ErrorContains(t, err, want)
+	}
+}
