@@ -208,7 +208,7 @@ func TestMetadataCountsAgainstTheCapacity(t *testing.T) {
 	f, _ := r.Lease(Wish{Now: begin})
 	require.Equal(t, first, f)
 	_, release, _ := r.Begin(f, begin, nil)
-	require.False(t, r.Divide(f, Half{[]byte("a"), 1, 1}, Half{[]byte("b"), 1, 1}), "each half has metadata of its own")
+	require.False(t, r.Divide(f, Half{[]byte("a"), 1, 1}, Half{}), "each half has metadata of its own")
 	r.Park(f)
 	release()
 	require.Equal(t, (side+1)*PageSize, r.ParkedBytes())
