@@ -29,8 +29,17 @@ import (
 type reply struct {
 	httpCode int // 0 over gRPC
 	header   http.Header
+	trailer  metadata.MD // over gRPC
 	status   *status.Status
 	body     []byte
+}
+
+// receipt returns the lifeline-receipt of the answer.
+func (r reply) receipt() string {
+	if r.httpCode != 0 {
+		return r.header.Get(frame.HeaderReceipt)
+	}
+	return strings.Join(r.trailer.Get(frame.HeaderReceipt), "|")
 }
 
 func (r reply) retryInfo() time.Duration {
@@ -65,9 +74,10 @@ func call(ctx context.Context, g *gateway, raw []byte, headers ...string) reply 
 	defer conn.Close()
 	ctx = metadata.AppendToOutgoingContext(ctx, headers...)
 	var answer rawMessage
+	var trailer metadata.MD
 	err = conn.Invoke(ctx, "/"+grpcServices[frame.Traces]+"/Export", &rawMessage{bytes: raw}, &answer,
-		grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}))
-	return reply{status: status.Convert(err), body: answer.bytes}
+		grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")}), grpc.Trailer(&trailer))
+	return reply{status: status.Convert(err), body: answer.bytes, trailer: trailer}
 }
 
 func post(ctx context.Context, g *gateway, path string, body []byte, headers ...string) reply {

@@ -26,7 +26,7 @@ type Config struct {
 	// Audience is compared with the lifeline-audience header of requests that
 	// carry one. Empty: nothing is compared.
 	Audience string `mapstructure:"audience"`
-	// ReceiptKeyFile will hold the keys of receipts. It is refused: this version makes no receipts.
+	// ReceiptKeyFile holds the keys of receipts, the proof of an ack. Empty: none are made.
 	ReceiptKeyFile string `mapstructure:"receipt_key_file"`
 	// TrustFlareHeaders takes lifeline-agent and lifeline-flare-id as sent.
 	TrustFlareHeaders bool `mapstructure:"trust_flare_headers"`
@@ -76,9 +76,6 @@ const minAckTimeout = time.Second
 
 // Validate implements confmap.Validator.
 func (c *Config) Validate() error {
-	if c.ReceiptKeyFile != "" {
-		return errors.New("receipt_key_file: receipts are not there yet: leave it out")
-	}
 	if c.AckTimeout < minAckTimeout {
 		return fmt.Errorf("ack_timeout: %s is too short: at least %s", c.AckTimeout, minAckTimeout)
 	}

@@ -55,7 +55,6 @@ func TestConfig(t *testing.T) {
 func TestConfigRefuses(t *testing.T) {
 	for id, want := range map[string]string{ //nolint:gosec // names of keys, no secrets
 		"nothing":     "protocols: name grpc, http or both",
-		"receipts":    "receipt_key_file",
 		"short":       "ack_timeout",
 		"audience":    "audience",
 		"compression": "protocols::http::compression_algorithms",

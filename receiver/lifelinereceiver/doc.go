@@ -12,7 +12,7 @@
 // pipeline does, even when it panics.
 //
 // All signals of one configuration share one gateway. Start begins one goroutine
-// per listener; every request adds one for its write, which may outlive the
-// answer, and gRPC two that read its body. Shutdown waits for all of them, but not
-// longer than ack_timeout.
+// per listener and one that watches; a worker does the work of every request, which
+// may outlive the answer. Shutdown waits for all of them, but not longer than
+// ack_timeout.
 package lifelinereceiver

@@ -18,13 +18,17 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/inflight"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 // gateway is the receiver of all signals of one configuration.
 type gateway struct {
 	// Set before Start, then read-only.
 	cfg       *Config
-	telemetry component.TelemetrySettings
+	settings  component.TelemetrySettings
+	telemetry *telemetry
 	log       *zap.Logger
 	sinks     [frame.NumSignals]sink // nil: no pipeline for the signal
 	viaHTTP   observer
@@ -33,6 +37,10 @@ type gateway struct {
 	// processors holds one token per request that is being decompressed, converted
 	// or checked. Its capacity is the number of processors.
 	processors chan struct{}
+	receipts   *reload.File[*receipt.Keys] // nil: no receipts
+	inflight   inflight.Registry
+	joins      joins
+	workers    *workers
 
 	// Owned by Start and Shutdown.
 	host       component.Host
@@ -41,11 +49,13 @@ type gateway struct {
 	httpAddr   net.Addr
 	grpcAddr   net.Addr
 	serving    sync.WaitGroup // one per listener
+	watching   sync.WaitGroup // the watch
+	stop       chan struct{}  // closed to end it
 
 	unread atomic.Int64 // gRPC streams whose body has not been read
 
 	mu      sync.Mutex
-	closed  bool           // mu guards it and the counter of writes going up
+	closed  bool           // mu guards it, and counters going up
 	writes  sync.WaitGroup // one per request being written
 	readers sync.WaitGroup // one per gRPC body being read
 }
@@ -53,11 +63,20 @@ type gateway struct {
 func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 	g := &gateway{
 		cfg:       cfg,
-		telemetry: set.TelemetrySettings,
+		settings:  set.TelemetrySettings,
 		log:       set.Logger,
 		admission: newAdmission(cfg.Admission),
 
 		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
+		workers:    newWorkers(),
+		stop:       make(chan struct{}),
+	}
+	if cfg.ReceiptKeyFile != "" {
+		g.receipts = newReceipts(cfg.ReceiptKeyFile)
+	}
+	var err error
+	if g.telemetry, err = newTelemetry(set, &g.inflight); err != nil {
+		return nil, err
 	}
 	for transport, o := range map[string]*observer{"http": &g.viaHTTP, "grpc": &g.viaGRPC} {
 		report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
@@ -78,13 +97,17 @@ func (g *gateway) Start(ctx context.Context, host component.Host) error {
 		g.log.Info("trust_flare_headers is on: this listener believes what senders say about agents and flares; " +
 			"it is for recovery, on loopback or behind mTLS")
 	}
-	err := g.startGRPC(ctx, host)
+	err := g.checkReceipts()
+	if err == nil {
+		err = g.startGRPC(ctx, host)
+	}
 	if err == nil {
 		err = g.startHTTP(ctx, host)
 	}
 	if err != nil {
 		return errors.Join(err, g.Shutdown(ctx))
 	}
+	g.watching.Go(g.watch)
 	return nil
 }
 
@@ -97,15 +120,14 @@ func (g *gateway) serve(host component.Host, listen func() error, stopped error)
 	})
 }
 
-// run runs f in a goroutine of wg, unless the gateway is closed.
-func (g *gateway) run(wg *sync.WaitGroup, f func()) bool {
+// enter counts one more in wg, unless the gateway is closed.
+func (g *gateway) enter(wg *sync.WaitGroup) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.closed {
-		return false
+	if !g.closed {
+		wg.Add(1)
 	}
-	wg.Go(f)
-	return true
+	return !g.closed
 }
 
 // Shutdown implements component.Component. It stops listening, refuses what has
@@ -114,8 +136,14 @@ func (g *gateway) run(wg *sync.WaitGroup, f func()) bool {
 // exporter's shutdown.
 func (g *gateway) Shutdown(ctx context.Context) error {
 	g.mu.Lock()
+	again := g.closed // a start that failed has been here
 	g.closed = true
 	g.mu.Unlock()
+	if again {
+		return nil
+	}
+	close(g.stop)
+	g.watching.Wait()
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.AckTimeout, errors.New("ack_timeout has passed"))
 	defer cancel()
 
@@ -147,6 +175,11 @@ func (g *gateway) Shutdown(ctx context.Context) error {
 	g.closeServers()
 	g.serving.Wait()
 	g.readers.Wait()
+	g.workers.close()
+	if err == nil {
+		g.workers.wg.Wait() // else it ends with the last write
+	}
+	g.telemetry.close()
 	return err
 }
 

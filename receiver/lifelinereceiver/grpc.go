@@ -3,6 +3,7 @@ package lifelinereceiver
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"sync"
 	"time"
@@ -22,6 +23,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 // grpc-go reads ahead for streams that nobody listens to yet. Small static
@@ -30,6 +32,10 @@ const (
 	streamWindow = 64 << 10
 	connWindow   = 1 << 20
 	maxUnread    = 256
+
+	// streamWorkers are goroutines whose stacks have grown already; more calls at a
+	// time get one of their own.
+	streamWorkers = 32
 )
 
 var grpcServices = [frame.NumSignals]string{
@@ -49,11 +55,11 @@ func (g *gateway) startGRPC(ctx context.Context, host component.Host) error {
 	for _, o := range []grpc.ServerOption{
 		grpc.ForceServerCodecV2(rawCodec{encoding.GetCodecV2("proto")}),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
-		grpc.InTapHandle(g.tap),
+		grpc.InTapHandle(g.tap), grpc.NumStreamWorkers(streamWorkers),
 	} {
 		options = append(options, configgrpc.WithGrpcServerOption(o))
 	}
-	server, err := cfg.ToServer(ctx, host.GetExtensions(), g.telemetry, options...)
+	server, err := cfg.ToServer(ctx, host.GetExtensions(), g.settings, options...)
 	if err != nil {
 		return fmt.Errorf("protocols::grpc: %w", err)
 	}
@@ -99,7 +105,7 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 	ctx := stream.Context()
 	md, _ := metadata.FromIncomingContext(ctx)
 	req := &request{
-		signal: s, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), certCN: grpcCN(ctx),
+		signal: s, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), cert: grpcCert(ctx),
 		header:   func(name string) []string { return md.Get(name) },
 		deadline: ctx.Deadline,
 		limit:    g.cfg.maxGRPC(),
@@ -111,15 +117,18 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 	g.unread.Add(1)
 	read := sync.OnceFunc(func() { g.unread.Add(-1) })
 	defer read()
-	req.begin = m.begin
-	req.read = func(ctx context.Context, held *reservation, length int64) ([]byte, error) {
+	req.begin, req.patience = m.begin, m.patience
+	req.read = func(held *reservation, length int64) ([]byte, error) {
 		defer read()
-		return m.read(ctx, held, length)
+		return m.read(held, length)
 	}
 	j, refused := g.handle(ctx, req)
 	if refused != nil {
 		st, _ := refused.status()
 		return st.Err()
+	}
+	if proof := g.receipt(req, j); proof != "" {
+		stream.SetTrailer(metadata.Pairs(receipt.Header, proof))
 	}
 	answer, err := otlpcodec.Response(s, j.rejected, j.message, false)
 	if err != nil {
@@ -152,23 +161,23 @@ func (c rawCodec) Unmarshal(data mem.BufferSlice, v any) error {
 	return c.CodecV2.Unmarshal(data, v)
 }
 
-// grpcCN returns the name in the verified client certificate of a call.
-func grpcCN(ctx context.Context) string {
+// grpcCert returns the verified client certificate of a call, nil without one.
+func grpcCert(ctx context.Context) *x509.Certificate {
 	p, ok := peer.FromContext(ctx)
 	if !ok {
-		return ""
+		return nil
 	}
 	info, ok := p.AuthInfo.(credentials.TLSInfo)
 	if !ok {
-		return ""
+		return nil
 	}
-	return peerCN(&info.State)
+	return peerCert(&info.State)
 }
 
-// peerCN returns the common name of the verified client certificate, if there is one.
-func peerCN(state *tls.ConnectionState) string {
+// peerCert returns the verified client certificate, nil without one.
+func peerCert(state *tls.ConnectionState) *x509.Certificate {
 	if state == nil || len(state.VerifiedChains) == 0 || len(state.VerifiedChains[0]) == 0 {
-		return ""
+		return nil
 	}
-	return state.VerifiedChains[0][0].Subject.CommonName
+	return state.VerifiedChains[0][0]
 }

@@ -20,11 +20,14 @@ type messageStream interface {
 	Read(n int) (mem.BufferSlice, error)
 }
 
-// message reads the one message of a stream.
+// message reads the one message of a stream. Reading blocks until bytes come or
+// the call ends; so a worker does it, while the handler waits in patience.
 type message struct {
 	gateway *gateway
 	stream  messageStream
-	request *request // begin sets its open
+	request *request      // begin sets its open
+	begun   chan struct{} // closed when begin returns
+	whole   chan struct{} // closed when read returns
 }
 
 // firstByteTimeout is how long a stream may be silent. It holds no bytes until
@@ -35,17 +38,42 @@ const firstByteTimeout = 2 * time.Second
 // grpc-go has another stream.
 func (g *gateway) newMessage(ctx context.Context, r *request) (*message, bool) {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(messageStream)
-	return &message{gateway: g, stream: stream, request: r}, ok
+	return &message{gateway: g, stream: stream, request: r, begun: make(chan struct{}), whole: make(chan struct{})}, ok
+}
+
+// patience waits for the body, and refuses one that is too slow. Ending the call
+// ends begin and read.
+func (m *message) patience(answer context.Context, done <-chan struct{}) *refusal {
+	for _, wait := range []struct {
+		step <-chan struct{}
+		at   time.Duration
+	}{
+		{m.begun, min(firstByteTimeout, m.gateway.bodyTimeout())},
+		{m.whole, m.gateway.bodyTimeout()},
+	} {
+		timer := time.NewTimer(time.Until(m.request.arrived.Add(wait.at)))
+		select {
+		case <-wait.step:
+			timer.Stop()
+		case <-done:
+			timer.Stop()
+			return nil
+		case <-timer.C:
+			return errSlow
+		case <-answer.Done():
+			timer.Stop()
+			return errSlow
+		}
+	}
+	return nil
 }
 
 // begin waits for the length of the message and returns it.
-func (m *message) begin(ctx context.Context) (int64, error) {
+func (m *message) begin() (int64, error) {
+	defer close(m.begun)
 	var header [5]byte // 1 when it is compressed, and its length
-	err := m.within(ctx, min(firstByteTimeout, m.gateway.bodyTimeout()), func() error {
-		return m.stream.ReadMessageHeader(header[:])
-	})
-	if err != nil {
-		return 0, err
+	if err := m.stream.ReadMessageHeader(header[:]); err != nil {
+		return 0, errCut
 	}
 	switch header[0] {
 	case 0:
@@ -65,45 +93,21 @@ func (m *message) begin(ctx context.Context) (int64, error) {
 }
 
 // read returns the length bytes of the message.
-func (m *message) read(ctx context.Context, _ *reservation, length int64) (sent []byte, err error) {
-	err = m.within(ctx, m.gateway.bodyTimeout(), func() error {
-		data, err := m.stream.Read(int(length))
-		if err != nil {
-			return err
-		}
-		sent = data.Materialize() // a copy: grpc-go uses its buffers again
-		data.Free()
-		// The message is whole when the client has closed its side.
-		if err := m.stream.ReadMessageHeader(make([]byte, 5)); err == nil {
-			return undecodable(errors.New("more than one message in one call"))
-		} else if !errors.Is(err, io.EOF) {
-			return err
-		}
-		return nil
-	})
+func (m *message) read(_ *reservation, length int64) ([]byte, error) {
+	defer close(m.whole)
+	data, err := m.stream.Read(int(length))
 	if err != nil {
-		return nil, err // sent may still be written to
+		return nil, errCut
+	}
+	sent := newBuffer(length)[:length]
+	data.CopyTo(sent) // grpc-go uses its buffers again
+	data.Free()
+	// The message is whole when the client has closed its side.
+	var header [5]byte
+	if err := m.stream.ReadMessageHeader(header[:]); err == nil {
+		return nil, undecodable(errors.New("more than one message in one call"))
+	} else if !errors.Is(err, io.EOF) {
+		return nil, errCut
 	}
 	return sent, nil
-}
-
-// within runs f, which reads from the stream, in a goroutine of its own, so that
-// the handler can give up on a body that does not come. Ending the call ends f.
-func (m *message) within(ctx context.Context, timeout time.Duration, f func() error) error {
-	done := make(chan error, 1)
-	if !m.gateway.run(&m.gateway.readers, func() { done <- f() }) {
-		return errClosing
-	}
-	timer := time.NewTimer(time.Until(m.request.arrived.Add(timeout)))
-	defer timer.Stop()
-	select {
-	case err := <-done:
-		if _, own := errors.AsType[*refusal](err); err != nil && !own {
-			return errCut
-		}
-		return err
-	case <-timer.C:
-	case <-ctx.Done():
-	}
-	return errSlow
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 const (
@@ -39,7 +40,7 @@ func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		writeRefusal(w, r, unsupported(http.StatusNotFound, "no such path: OTLP/HTTP is served under /v1/traces, /v1/metrics and /v1/logs"))
 	})
-	server, err := cfg.ToServer(ctx, host.GetExtensions(), g.telemetry, mux, confighttp.WithErrorHandler(refuseEarly))
+	server, err := cfg.ToServer(ctx, host.GetExtensions(), g.settings, mux, confighttp.WithErrorHandler(refuseEarly))
 	if err != nil {
 		return fmt.Errorf("protocols::http: %w", err)
 	}
@@ -92,17 +93,17 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		return
 	}
 	req := &request{
-		signal: s, format: formatProto, observer: g.viaHTTP, arrived: arrived, certCN: peerCN(r.TLS),
+		signal: s, format: formatProto, observer: g.viaHTTP, arrived: arrived, cert: peerCert(r.TLS),
 		header:   func(name string) []string { return r.Header.Values(name) },
 		deadline: func() (time.Time, bool) { return time.Time{}, false },
 		limit:    g.cfg.maxHTTP(), open: open,
-		begin: func(context.Context) (int64, error) { return r.ContentLength, nil },
+		begin: func() (int64, error) { return r.ContentLength, nil },
 	}
 	if mediaType == typeJSON {
 		req.format = formatJSON
 	}
 	body := http.NewResponseController(w)
-	req.read = func(_ context.Context, held *reservation, length int64) ([]byte, error) {
+	req.read = func(held *reservation, length int64) ([]byte, error) {
 		sent, err := readBody(r.Body, held, length, req.limit)
 		if err == nil {
 			// The server reads on, to see the client leave: that must not time out.
@@ -119,6 +120,9 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 	if err != nil {
 		writeRefusal(w, r, errWrite)
 		return
+	}
+	if proof := g.receipt(req, j); proof != "" {
+		w.Header().Set(receipt.Header, proof)
 	}
 	w.Header().Set("Content-Type", mediaType)
 	_, _ = w.Write(answer) //nolint:gosec // protobuf or JSON, said so in its Content-Type

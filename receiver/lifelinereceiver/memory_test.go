@@ -55,6 +55,11 @@ func room(t *testing.T, total, free int64) *reservation {
 	return &reservation{admission: a}
 }
 
+// newTask returns the work for a request that has no client.
+func newTask(g *gateway, r *request) *task {
+	return &task{gateway: g, request: r, done: make(chan struct{}), flight: g.inflight.Add(r.signal, nil, "", time.Now())}
+}
+
 // fakeStream delivers one gRPC message and looks at what is reserved for it.
 type fakeStream struct {
 	header, body []byte
@@ -83,16 +88,17 @@ func TestGRPCReservesBeforeItReads(t *testing.T) {
 	header := prefixed(0, body)[:5]
 	reads := 0
 	r := &request{header: func(string) []string { return []string{"1"} }, arrived: time.Now(), limit: 20 << 20}
-	m := &message{gateway: g, request: r, stream: &fakeStream{header: header, body: body, read: func() {
+	m := &message{gateway: g, request: r, begun: make(chan struct{}), whole: make(chan struct{}), stream: &fakeStream{header: header, body: body, read: func() {
 		reads++
 		require.Equal(t, g.admission.total-18<<20, g.admission.room(), "what lifeline-size says does not matter")
 	}}}
 	r.begin, r.read = m.begin, m.read
-	held, sent, err := g.take(t.Context(), r)
+	work := newTask(g, r)
+	sent, err := work.take(t.Context())
 	require.NoError(t, err)
 	require.Len(t, sent, len(body))
 	require.Equal(t, 1, reads)
-	held.release()
+	work.held.release()
 }
 
 // steps is a body that comes in pieces and checks that they are reserved.
@@ -123,13 +129,13 @@ func TestNoDecoderBeforeTheBodyIsWhole(t *testing.T) {
 	r := &request{
 		header: func(string) []string { return nil }, limit: 20 << 20,
 		open:  func([]byte) (io.Reader, func(), error) { opened = true; return nil, nothing, nil },
-		begin: func(context.Context) (int64, error) { return 100, nil },
-		read: func(_ context.Context, held *reservation, length int64) ([]byte, error) {
+		begin: func() (int64, error) { return 100, nil },
+		read: func(held *reservation, length int64) ([]byte, error) {
 			zstdWindow := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3, 8, 0, 0, 0}
 			return readBody(io.MultiReader(bytes.NewReader(zstdWindow), &steps{t: t, held: held}), held, length, 20<<20)
 		},
 	}
-	_, _, err := g.take(t.Context(), r)
+	_, err := newTask(g, r).take(t.Context())
 	require.ErrorIs(t, err, errCut)
 	require.False(t, opened, "a slow client would hold a window of 8 MiB")
 	require.Equal(t, g.admission.total, g.admission.room())

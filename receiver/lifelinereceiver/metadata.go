@@ -13,8 +13,9 @@ import (
 
 // clientMetadata builds what the pipeline learns about a request. It starts
 // from nothing: whatever a client sends and this function does not name, no
-// exporter sees, so that no client can choose its topic or its name.
-func (g *gateway) clientMetadata(r *request, info client.Info, raw []byte) map[string][]string {
+// exporter sees, so that no client can choose its topic or its name. sum is of
+// the request as uncompressed protobuf.
+func (g *gateway) clientMetadata(r *request, info client.Info, sum [sha256.Size]byte) map[string][]string {
 	md := map[string][]string{}
 	for _, key := range g.cfg.MetadataKeys {
 		if values := r.header(key); len(values) > 0 {
@@ -24,7 +25,6 @@ func (g *gateway) clientMetadata(r *request, info client.Info, raw []byte) map[s
 	if id, ok := r.batchID(); ok {
 		md[frame.HeaderBatchID], md[frame.HeaderBatchRoot] = []string{string(id)}, []string{string(id.Root())}
 	} else {
-		sum := sha256.Sum256(raw)
 		id := []string{"h:" + hex.EncodeToString(sum[:16])}
 		md[frame.HeaderBatchID], md[frame.HeaderBatchRoot] = id, id
 	}
@@ -56,7 +56,10 @@ func (g *gateway) agent(r *request, info client.Info) string {
 			}
 		}
 	}
-	return r.certCN
+	if r.cert != nil {
+		return r.cert.Subject.CommonName
+	}
+	return ""
 }
 
 // withPart returns md for part k of n, k from 1.

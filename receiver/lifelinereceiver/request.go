@@ -2,6 +2,7 @@ package lifelinereceiver
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strconv"
 	"time"
@@ -12,7 +13,6 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
-	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 )
 
 // The values of request.format, as the receiver's metrics know them.
@@ -27,15 +27,19 @@ type request struct {
 	format   string // protobuf or json
 	observer observer
 	arrived  time.Time
-	certCN   string                     // of the verified client certificate
+	cert     *x509.Certificate          // verified, of the client; nil without
 	header   func(name string) []string // by lower-case name
 	deadline func() (time.Time, bool)   // when the client gives up
 	limit    int64                      // of its bytes, as sent and decompressed
 	open     decompressor               // nil: not compressed; known after begin
 	// begin returns how many bytes the client says it sends, -1 when it does not say.
-	begin func(ctx context.Context) (int64, error)
-	// read returns the body as it was sent, in memory that the reservation covers.
-	read func(ctx context.Context, held *reservation, length int64) ([]byte, error)
+	begin func() (int64, error)
+	// read returns the body as it was sent, in a buffer that the reservation covers.
+	read func(held *reservation, length int64) ([]byte, error)
+	// patience is for bodies that block: their worker is left to itself when they
+	// are too slow. It returns when the body is there, or done. nil: begin and read
+	// have a clock of their own, so they run in the handler.
+	patience func(answer context.Context, done <-chan struct{}) *refusal
 }
 
 // one returns the value of a header that was sent exactly once.
@@ -105,119 +109,43 @@ func (g *gateway) handle(ctx context.Context, r *request) (job, *refusal) {
 	return j, refused
 }
 
-// export does the work of handle. The job of a refused request is what is known
-// of it: nothing before it was understood.
+// export does the work of handle.
 func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
 	if other, ok := r.otherAudience(g.cfg.Audience); ok {
 		return job{}, wrongAudience(other)
 	}
 	answer, cancel := context.WithDeadline(ctx, g.answerBy(r))
 	defer cancel()
-
-	held, sent, err := g.take(answer, r)
-	if err != nil {
-		return job{}, refuseBytes(err)
-	}
-	j, raw, err := g.understand(answer, r, held, sent)
-	if err != nil {
-		held.release()
-		return job{}, refuseBytes(err)
-	}
 	info := client.FromContext(ctx)
-	md := g.clientMetadata(r, info, raw)
-	done := make(chan error, 1)
-	// The write keeps the client's values, but neither its deadline nor its
-	// cancellation: one client that goes away would fail the records of others
-	// that share a Kafka batch with it.
-	detached := context.WithoutCancel(ctx)
-	if !g.run(&g.writes, func() {
-		defer held.release()
-		err := j.write(detached, info, md)
-		g.explain(r.signal, err)
-		done <- err
-	}) {
-		held.release()
-		return j, errClosing
+	agent := g.agent(r, info)
+	if agent == "" {
+		agent = r.claimedAgent()
 	}
-	return j, await(answer, ctx, j.decoded, done)
-}
-
-// take reads the body of a request as it was sent. What it reserves covers it,
-// and what will come out of it as far as the client says.
-func (g *gateway) take(answer context.Context, r *request) (*reservation, []byte, error) {
-	length, err := r.begin(answer)
-	if err != nil {
-		return nil, nil, err
+	t := &task{
+		gateway: g, request: r, info: info, done: make(chan struct{}),
+		flight: g.inflight.Add(r.signal, info.Addr, agent, r.arrived),
 	}
-	size := r.size()
-	if length > r.limit || size > r.limit {
-		return nil, nil, errLarge
-	}
-	reserve := length
-	if length < 0 {
-		reserve = step
-	}
-	if r.open != nil {
-		reserve += max(size, 0)
-	}
-	held, err := g.admission.acquire(answer, reserve)
-	if err != nil {
-		return nil, nil, errBusy
-	}
-	sent, err := r.read(answer, held, length)
-	if err != nil {
-		held.release()
-		return nil, nil, err
-	}
-	return held, sent, nil
-}
-
-// understand makes a job of the bytes that were sent, and returns its protobuf.
-// What small bytes can blow up happens here, and for one request per processor.
-func (g *gateway) understand(answer context.Context, r *request, held *reservation, sent []byte) (j job, raw []byte, err error) {
-	select {
-	case g.processors <- struct{}{}:
-		defer func() { <-g.processors }()
-	case <-answer.Done():
-		return job{}, nil, errBusy
-	}
-	size := r.size()
-	if raw = sent; r.open != nil {
-		if raw, err = unpack(sent, r.open, held, size, r.limit); err != nil {
-			return job{}, nil, err
+	if r.patience == nil {
+		if t.ready(t.receive(answer)) {
+			g.workers.run(func() { t.write(answer, ctx) })
 		}
+		return t.await(answer, ctx)
 	}
-	if size >= 0 && size != int64(len(raw)) {
-		return job{}, nil, errSize
+	if !g.enter(&g.readers) {
+		t.finish(errClosing)
+		return t.await(answer, ctx)
 	}
-	if r.format == formatJSON {
-		if err = held.need(jsonMemory(raw)); err != nil {
-			return job{}, nil, err
+	g.workers.run(func() {
+		ready := t.ready(t.receive(answer))
+		g.readers.Done()
+		if ready {
+			t.write(answer, ctx)
 		}
-		if raw, err = otlpcodec.FromJSON(r.signal, raw); err != nil {
-			return job{}, nil, err
-		}
+	})
+	if slow := r.patience(answer, t.done); slow != nil {
+		return job{}, slow
 	}
-	held.resize(int64(cap(raw)))
-	_, ownAgent := r.batchID()
-	j, err = g.sinks[r.signal](raw, ownAgent, held)
-	return j, raw, err
-}
-
-// await waits for a write, but only as long as the client does.
-func await(answer, request context.Context, decoded bool, done <-chan error) *refusal {
-	select {
-	case err := <-done:
-		if err != nil {
-			return refuseWrite(err, decoded)
-		}
-		return nil
-	case <-answer.Done():
-		if request.Err() != nil {
-			return errGone
-		}
-		return errLate
-	}
+	return t.await(answer, ctx)
 }
 
 // explain logs what nobody else explains: the two errors of Kafka that do not

@@ -21,8 +21,8 @@ import (
 )
 
 // sink turns the bytes of a request, which held covers, into a job for its
-// pipeline, or refuses them. It does not touch the pipeline yet. When it returns
-// a job, held covers what the job will write.
+// pipeline, or refuses them. It does not touch the pipeline yet, and keeps no
+// part of raw. When it returns a job, held covers what the job will write.
 type sink func(raw []byte, ownAgent bool, held *reservation) (job, error)
 
 // job is a request that is good to be written.
@@ -31,6 +31,7 @@ type job struct {
 	rejected int64  // that will not, because no answer could make them fit
 	message  string // why
 	decoded  bool   // the pipeline sees telemetry, not bytes
+	size     int64  // of the whole request as uncompressed protobuf
 	// write returns when the pipeline is done with all of it. It is called once.
 	write func(ctx context.Context, info client.Info, md map[string][]string) error
 }
@@ -57,11 +58,12 @@ func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink
 		if err != nil {
 			return job{}, err
 		}
-		j, fit := job{}, pieces[:0]
+		var j job
+		var fit []plog.Logs
 		for _, p := range pieces {
 			switch {
 			case int64(len(p.Raw)) <= limit:
-				fit = append(fit, p)
+				fit = append(fit, record(p.Raw))
 				j.items += p.Items
 			case ownAgent || p.Items == 0: // a success would say that something was written
 				return job{}, tooLarge(fmt.Sprintf("what cannot be split and has %d bytes is", len(p.Raw)))
@@ -102,7 +104,7 @@ func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpco
 	}
 	var sum int64 // every piece repeats its resource and scope
 	for _, p := range pieces {
-		sum += int64(cap(p.Raw))
+		sum += int64(len(p.Raw))
 	}
 	if err := held.need(sum); err != nil {
 		return nil, err
@@ -113,12 +115,12 @@ func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpco
 
 // writeParts writes all parts at once and returns when the last one is done:
 // one after the other, a large request would wait for Kafka once per part.
-func writeParts(ctx context.Context, next consumer.Logs, parts []otlpcodec.Piece, info func(k int) client.Info) error {
+func writeParts(ctx context.Context, next consumer.Logs, parts []plog.Logs, info func(k int) client.Info) error {
 	errs := make([]error, len(parts))
 	var wg sync.WaitGroup
 	for k, part := range parts {
 		write := func() {
-			errs[k] = guard(func() error { return next.ConsumeLogs(client.NewContext(ctx, info(k)), record(part.Raw)) })
+			errs[k] = guard(func() error { return next.ConsumeLogs(client.NewContext(ctx, info(k)), part) })
 		}
 		if k == len(parts)-1 {
 			write()
@@ -144,7 +146,8 @@ func guard(write func() error) (err error) {
 }
 
 // record is the one log record that the kafka exporter's raw encoding turns
-// into one Kafka record.
+// into one Kafka record. It has a copy of raw: whoever is behind the receiver may
+// keep the record for as long as it likes.
 func record(raw []byte) plog.Logs {
 	ld := plog.NewLogs()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().

@@ -1,0 +1,155 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"go.opentelemetry.io/collector/client"
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/component/componentstatus"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.opentelemetry.io/otel/sdk/metric/metricdata"
+	"google.golang.org/grpc/codes"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/inflight"
+	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
+)
+
+// gauge returns the sum of a gauge's points.
+func gauge(t *testing.T, tel *componenttest.Telemetry, name string) (sum float64) {
+	t.Helper()
+	m, err := tel.GetMetric(name)
+	require.NoError(t, err)
+	switch data := m.Data.(type) {
+	case metricdata.Gauge[int64]:
+		for _, p := range data.DataPoints {
+			sum += float64(p.Value)
+		}
+	case metricdata.Gauge[float64]:
+		for _, p := range data.DataPoints {
+			sum += p.Value
+		}
+	case metricdata.Sum[int64]:
+		for _, p := range data.DataPoints {
+			sum += float64(p.Value)
+		}
+	}
+	return sum
+}
+
+func TestEveryRequestIsVisible(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tel := componenttest.NewTelemetry()
+		set := receivertest.NewNopSettings(metadata.Type)
+		set.TelemetrySettings = tel.NewTelemetrySettings()
+		k, started, finish := slowKafka()
+		rcv, err := NewFactory().CreateLogs(t.Context(), set, testConfig(), k)
+		require.NoError(t, err)
+		g := rcv.(*shared).gateway
+
+		ctx := client.NewContext(t.Context(), client.Info{Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 7), Port: 4711}})
+		raw := encoded(t, frame.Traces, 3)
+		answers := make(chan *refusal, 2)
+		own := map[string]string{frame.HeaderBatchID: rootID, frame.HeaderFrame: header}
+		go func() { answers <- ask(ctx, g, raw, own, nil) }()
+		<-started
+		time.Sleep(2 * time.Second)
+		go func() { answers <- ask(ctx, g, raw, own, nil) }() // joins
+		synctest.Wait()
+		held, err := g.admission.acquire(t.Context(), g.admission.room())
+		require.NoError(t, err)
+		go func() { _ = ask(ctx, g, raw, nil, nil) }() // finds no room
+		synctest.Wait()
+
+		request := inflight.Request{Peer: "10.0.0.7:4711", Agent: "acme/host-17", Signal: frame.Traces, Stage: inflight.Writing}
+		first, second, third := request, request, request
+		first.Age, first.Bytes = 2*time.Second, int64(len(raw))
+		third.Stage, third.Agent = inflight.Waiting, ""
+		require.Equal(t, []inflight.Request{first, second, third}, rcv.(interface{ Snapshot() []inflight.Request }).Snapshot())
+		require.InDelta(t, 3, gauge(t, tel, "otelcol_lifeline_inflight_requests"), 0)
+		require.InDelta(t, len(raw), gauge(t, tel, "otelcol_lifeline_inflight_bytes"), 0)
+		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_inflight_oldest_age"), 0)
+		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_oldest_write_age"), 0)
+		require.InDelta(t, 1, gauge(t, tel, "otelcol_lifeline_resends"), 0)
+
+		held.release()
+		<-started
+		finish <- nil
+		finish <- nil
+		require.Nil(t, <-answers)
+		require.Nil(t, <-answers)
+		synctest.Wait()
+		require.Empty(t, rcv.(interface{ Snapshot() []inflight.Request }).Snapshot())
+		require.NoError(t, rcv.Shutdown(t.Context()))
+		require.NoError(t, tel.Shutdown(context.Background()))
+	})
+}
+
+// statusHost remembers what was reported.
+type statusHost struct {
+	component.Host
+	mu     sync.Mutex
+	events []*componentstatus.Event
+}
+
+func (h *statusHost) Report(e *componentstatus.Event) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.events = append(h.events, e)
+}
+
+func (h *statusHost) all() (statuses []componentstatus.Status) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.events {
+		statuses = append(statuses, e.Status())
+	}
+	return statuses
+}
+
+func TestNotReadyWhileAWriteHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, started, finish := slowKafka()
+		g := bubble(t, k)
+		host := &statusHost{Host: componenttest.NewNopHost()}
+		g.host = host
+		g.watching.Go(g.watch)
+		raw := encoded(t, frame.Traces, 3)
+		go func() { _ = ask(t.Context(), g, raw, nil, nil) }()
+		<-started
+		time.Sleep(g.cfg.AckTimeout)
+		synctest.Wait()
+		require.Empty(t, host.all(), "slow is not stuck")
+		time.Sleep(g.cfg.AckTimeout / 4)
+		synctest.Wait()
+		require.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, host.all())
+		require.ErrorContains(t, host.events[0].Err(), "longer than ack_timeout")
+		time.Sleep(time.Hour)
+		require.Len(t, host.all(), 1, "said once")
+		finish <- nil
+		time.Sleep(g.cfg.AckTimeout / 4)
+		synctest.Wait()
+		require.Equal(t, componentstatus.StatusOK, host.all()[1])
+	})
+}
+
+func TestRecreatedTopicIsAPermanentError(t *testing.T) {
+	for _, protocol := range protocols {
+		k := &kafka{script: func(context.Context, int) error { return kerr.UnknownTopicID }}
+		g := startPassthrough(t, k)
+		host := &statusHost{Host: componenttest.NewNopHost()}
+		g.host = host
+		requireUnavailable(t, send(t.Context(), g, protocol, encoded(t, frame.Traces, 1)))
+		require.Len(t, k.all(), 1, "the fault was met")
+		require.Equal(t, []componentstatus.Status{componentstatus.StatusPermanentError}, host.all())
+		require.Equal(t, codes.Unavailable, send(t.Context(), g, protocol, encoded(t, frame.Traces, 1)).status.Code())
+	}
+}

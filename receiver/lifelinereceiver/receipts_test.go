@@ -1,0 +1,102 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"encoding/base64"
+	"os"
+	"path/filepath"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	logtest "go.uber.org/zap/zaptest/observer"
+	"google.golang.org/grpc/codes"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
+	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
+)
+
+// keyFile writes a key file with one key of the letter c, named by it.
+func keyFile(t *testing.T, path string, c byte) *receipt.Keys {
+	t.Helper()
+	secret := make([]byte, 32)
+	for i := range secret {
+		secret[i] = c
+	}
+	text := []byte(string(c) + " " + base64.StdEncoding.EncodeToString(secret) + "\n")
+	require.NoError(t, os.WriteFile(path, text, 0o600))
+	keys, err := receipt.Parse(text)
+	require.NoError(t, err)
+	return keys
+}
+
+func TestReceipts(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "receipts")
+	old := keyFile(t, path, 'a')
+	k := &kafka{script: func(_ context.Context, n int) error {
+		if n == 1 {
+			return errDown
+		}
+		return nil
+	}}
+	g := startPassthrough(t, k, func(c *Config) { c.ReceiptKeyFile, c.Audience = path, "acme-prod" })
+	raw := encoded(t, frame.Traces, 3)
+	claim := receipt.Claim{Audience: "acme-prod", Signal: frame.Traces, BatchID: rootID + ".1", Length: int64(len(raw))}
+	own := []string{frame.HeaderBatchID, rootID + ".1", frame.HeaderAudience, "acme-prod"}
+
+	refused := send(t.Context(), g, "http", raw, own...)
+	requireUnavailable(t, refused)
+	require.Empty(t, refused.receipt(), "no receipt for what was not written")
+	for _, protocol := range protocols {
+		for range 2 { // the second time it is remembered, and proven all the same
+			r := send(t.Context(), g, protocol, raw, own...)
+			require.Equal(t, codes.OK, r.status.Code())
+			require.NoError(t, old.Verify(r.receipt(), claim))
+		}
+		require.Empty(t, send(t.Context(), g, protocol, raw).receipt(), "a bare client gets none")
+	}
+
+	r := send(t.Context(), g, "http", gzipped(t, raw), frame.HeaderBatchID, rootID, "Content-Encoding", "gzip")
+	require.NoError(t, old.Verify(r.receipt(), receipt.Claim{Signal: frame.Traces, BatchID: rootID, Length: int64(len(raw))}),
+		"the length is that of the uncompressed body, the audience that of the request")
+
+	next := keyFile(t, path, 'b')
+	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
+	r = send(t.Context(), g, "http", raw, own...)
+	require.NoError(t, next.Verify(r.receipt(), claim), "the file is read again")
+	require.Error(t, old.Verify(r.receipt(), claim))
+}
+
+func TestReceiptKeyFileMustBeThere(t *testing.T) {
+	cfg := testConfig(func(c *Config) { c.ReceiptKeyFile = filepath.Join(t.TempDir(), "none") })
+	r, err := NewFactory().CreateLogs(t.Context(), receivertest.NewNopSettings(metadata.Type), cfg, &kafka{})
+	require.NoError(t, err)
+	require.ErrorContains(t, r.Start(t.Context(), componenttest.NewNopHost()), "receipt_key_file")
+	require.NoError(t, r.Shutdown(t.Context()))
+}
+
+func TestBrokenReceiptKeysAreLoggedOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "receipts")
+		keys := keyFile(t, path, 'a')
+		core, logs := logtest.New(zapcore.ErrorLevel)
+		g := bubble(t, &kafka{})
+		g.log, g.cfg.ReceiptKeyFile = zap.New(core), path
+		g.receipts = newReceipts(path)
+		g.watching.Go(g.watch)
+		require.NoError(t, g.checkReceipts())
+		require.NoError(t, os.WriteFile(path, []byte("nonsense"), 0o600))
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		require.Len(t, logs.All(), 1)
+		good, err := g.receipts.Get()
+		require.NoError(t, err)
+		require.Equal(t, keys, good, "the keys from before stay in force")
+	})
+}
