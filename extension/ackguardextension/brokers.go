@@ -94,6 +94,9 @@ func clientOptions(ctx context.Context, cfg *configkafka.ClientConfig) ([]kgo.Op
 		secure = cfg.Authentication.TLS // deprecated, and still taken by the exporter
 	}
 	if secure != nil {
+		if secure.CAPem != "" || secure.CertPem != "" || secure.KeyPem != "" {
+			return nil, errors.New("tls: the Collector shows ca_pem, cert_pem and key_pem to nobody; use ca_file, cert_file and key_file")
+		}
 		loaded, err := secure.LoadTLSConfig(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("tls: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -124,27 +125,16 @@ func (g *guard) Shutdown(context.Context) error {
 func (g *guard) watch(ctx context.Context) {
 	ticker := time.NewTicker(askInterval)
 	defer ticker.Stop()
-	known := map[string]bool{}
+	known := make([][]string, len(g.targets))
 	for {
-		found := g.round(ctx)
-		if ctx.Err() != nil {
-			return
-		}
-		for _, line := range found {
-			if !known[line] {
-				g.log.Warn(line)
+		for i := range g.targets {
+			now := g.look(ctx, &g.targets[i], known[i])
+			if ctx.Err() != nil {
+				return
 			}
+			g.tell(&g.targets[i], known[i], now)
+			known[i] = now
 		}
-		now := map[string]bool{}
-		for _, line := range found {
-			now[line] = true
-		}
-		for line := range known {
-			if !now[line] {
-				g.log.Info("No longer so: " + line)
-			}
-		}
-		known = now
 		select {
 		case <-ctx.Done():
 			return
@@ -153,21 +143,32 @@ func (g *guard) watch(ctx context.Context) {
 	}
 }
 
-// round asks the brokers of every exporter once.
-func (g *guard) round(ctx context.Context) []string {
-	var found []string
-	for i := range g.targets {
-		t := &g.targets[i]
-		at := "exporters::" + t.Exporter.String()
-		lines, err := g.askOne(ctx, t)
-		if err != nil {
-			lines = []string{fmt.Sprintf("brokers: %s could not be asked about their topics: %s", strings.Join(t.Client.Brokers, ", "), reason(err))}
-		}
-		for _, line := range lines {
-			found = append(found, at+"::"+line)
+// tell logs what is in one of two lists of findings and not in the other.
+func (g *guard) tell(t *ackrules.Target, before, now []string) {
+	at := "exporters::" + t.Exporter.String() + "::"
+	for _, line := range now {
+		if !slices.Contains(before, line) {
+			g.log.Warn(at + line)
 		}
 	}
-	return found
+	for _, line := range before {
+		if !slices.Contains(now, line) {
+			g.log.Info("No longer so: " + at + line)
+		}
+	}
+}
+
+const unasked = "brokers: "
+
+// look asks the brokers of one exporter. What was known of topics stays true as
+// long as they do not answer.
+func (g *guard) look(ctx context.Context, t *ackrules.Target, known []string) []string {
+	lines, err := g.askOne(ctx, t)
+	if err == nil {
+		return lines
+	}
+	kept := slices.DeleteFunc(slices.Clone(known), func(line string) bool { return strings.HasPrefix(line, unasked) })
+	return append(kept, fmt.Sprintf(unasked+"%s could not be asked about their topics: %s", strings.Join(t.Client.Brokers, ", "), reason(err)))
 }
 
 func (g *guard) askOne(ctx context.Context, t *ackrules.Target) ([]string, error) {

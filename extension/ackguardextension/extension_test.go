@@ -105,13 +105,19 @@ func TestAsksNowAndAgain(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, 1, logs.FilterMessageSnippet("exporters::kafka::topic otlp_spans: it does not exist").Len())
 		require.Equal(t, 1, logs.FilterMessageSnippet("No longer so: exporters::kafka::brokers").Len())
+
+		up.Store(false)
+		time.Sleep(askInterval)
+		synctest.Wait()
+		require.Equal(t, 2, logs.FilterLevelExact(zap.WarnLevel).FilterMessageSnippet("could not be asked").Len(), "it is news again")
+		require.Zero(t, logs.FilterMessageSnippet("No longer so: exporters::kafka::topic").Len(), "nobody said so")
 		require.NoError(t, g.NotReady())
 		require.NoError(t, g.Shutdown(t.Context()))
 		time.Sleep(time.Hour)
-		require.EqualValues(t, 3, asked.Load())
+		require.EqualValues(t, 4, asked.Load())
 		require.NoError(t, g.Ready(), "after Shutdown nothing starts")
 		synctest.Wait()
-		require.EqualValues(t, 3, asked.Load())
+		require.EqualValues(t, 4, asked.Load())
 	})
 }
 
@@ -171,6 +177,7 @@ func TestClientOptions(t *testing.T) {
 		{"plain text", configkafka.ClientConfig{}, ""},
 		{"tls", configkafka.ClientConfig{TLS: &configtls.ClientConfig{}}, ""},
 		{"no such file", configkafka.ClientConfig{TLS: &configtls.ClientConfig{Config: configtls.Config{CAFile: "nowhere.pem"}}}, "tls: "},
+		{"redacted", configkafka.ClientConfig{TLS: &configtls.ClientConfig{Config: configtls.Config{CAPem: "[REDACTED]"}}}, "tls: the Collector shows"},
 		{"plain", withSASL("PLAIN"), ""},
 		{"scram 256", withSASL("SCRAM-SHA-256"), ""},
 		{"scram 512", withSASL("SCRAM-SHA-512"), ""},

@@ -65,12 +65,15 @@ func (r *Report) recoveries(ctx context.Context, conf *confmap.Conf) error {
 	})
 }
 
-func (r *Report) receivers(_ context.Context, conf *confmap.Conf) error {
-	return r.each(conf, "receivers", lifelinereceiver.NewFactory(), func(component.Config) error { return nil })
+func (r *Report) receivers(ctx context.Context, conf *confmap.Conf) error {
+	f := lifelinereceiver.NewFactory()
+	return r.each(conf, "receivers", f, func(cfg component.Config) error {
+		return cfg.(*lifelinereceiver.Config).CheckFiles(ctx)
+	})
 }
 
 // acks applies the rules of ack_guard, which need not be in the configuration.
-func (r *Report) acks(_ context.Context, conf *confmap.Conf) error {
+func (r *Report) acks(ctx context.Context, conf *confmap.Conf) error {
 	var service struct {
 		Service struct {
 			Extensions []component.ID `mapstructure:"extensions"`
@@ -105,8 +108,16 @@ func (r *Report) acks(_ context.Context, conf *confmap.Conf) error {
 	if !on && !gateway.Guarded() {
 		return nil
 	}
-	faults, _ := gateway.Check(allow)
+	faults, targets := gateway.Check(allow)
 	r.Faults = append(r.Faults, faults...)
+	for _, t := range targets {
+		if t.Client.TLS == nil {
+			continue
+		}
+		if _, err := t.Client.TLS.LoadTLSConfig(ctx); err != nil {
+			r.add("exporters::"+t.Exporter.String(), fmt.Errorf("tls: %w", err))
+		}
+	}
 	return nil
 }
 

@@ -5,11 +5,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"github.com/twmb/franz-go/pkg/kfake"
 
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
@@ -70,6 +73,7 @@ func TestCheckOpensFiles(t *testing.T) {
 		out, err := cmd.Output()
 		return string(out), err
 	}
+	gateway := filepath.Join(configs, "gateway.yaml")
 	agent, recovery := filepath.Join(configs, "agent.yaml"), filepath.Join(configs, "recovery.yaml")
 	out, err := run(agent)
 	require.NoError(t, err, out)
@@ -78,23 +82,27 @@ func TestCheckOpensFiles(t *testing.T) {
 
 	garbage := filepath.Join(t.TempDir(), "garbage")
 	require.NoError(t, os.WriteFile(garbage, []byte("garbage\n"), 0o600))
-	for _, file := range []string{garbage, garbage + ".not-there"} {
-		for key, config := range map[string]string{
-			"exporters::lifeline::flare::recipients_file":             agent,
-			"exporters::lifeline::flare::signing_key_file":            agent,
-			"exporters::lifeline::http::tls::ca_file":                 agent,
-			"extensions::flare_recovery::identities_file":             recovery,
-			"extensions::flare_recovery::allowed_signers_file":        recovery,
-			"extensions::flare_recovery::revoked_file":                recovery,
-			"extensions::flare_recovery::s3::credentials_file":        recovery,
-			"extensions::flare_recovery::forward::http::tls::ca_file": recovery,
-		} {
-			out, err := run(config, "yaml:"+key+": "+file)
+	secured := "yaml:receivers::lifeline::protocols::grpc::tls::cert_file: " + gateway
+	for key, sources := range map[string][]string{
+		"receivers::lifeline::protocols::grpc::tls::key_file":     {gateway, secured},
+		"exporters::kafka::tls::ca_file":                          {gateway},
+		"exporters::lifeline::flare::recipients_file":             {agent},
+		"exporters::lifeline::flare::signing_key_file":            {agent},
+		"exporters::lifeline::http::tls::ca_file":                 {agent},
+		"extensions::flare_recovery::identities_file":             {recovery},
+		"extensions::flare_recovery::allowed_signers_file":        {recovery},
+		"extensions::flare_recovery::revoked_file":                {recovery},
+		"extensions::flare_recovery::s3::credentials_file":        {recovery},
+		"extensions::flare_recovery::forward::http::tls::ca_file": {recovery},
+	} {
+		for _, file := range []string{garbage, garbage + ".not-there"} {
+			all := append(slices.Clone(sources), "yaml:"+key+": "+file)
+			out, err := run(all...)
 			require.Error(t, err, key)
 			require.Equal(t, 1, strings.Count(out, "\n"), out)
 			at := key[:strings.LastIndex(key, "::")]
 			require.True(t, strings.HasPrefix(out, at+":"), out)
-			_, err = validate(t, config, "yaml:"+key+": "+file)
+			_, err = validate(t, all...)
 			require.NoError(t, err, "validate opens no file: %s", key)
 		}
 	}
@@ -131,6 +139,54 @@ func TestAckGuardAsksTheBrokers(t *testing.T) {
 		require.NoError(t, err)
 	}
 	require.NoError(t, s.Gateway.Stop(ctx))
+}
+
+// TestAckGuardAsksAsTheExporterDoes: what the Collector shows to extensions is
+// enough to log in.
+func TestAckGuardAsksAsTheExporterDoes(t *testing.T) {
+	cluster, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.EnableSASL(), kfake.Superuser("SCRAM-SHA-512", "gateway", "secret"), kfake.SeedTopics(1, kafka.Topics()...))
+	require.NoError(t, err)
+	t.Cleanup(cluster.Close)
+	for password, want := range map[string]string{
+		"secret": "exporters::kafka::topic otlp_spans: replication factor 1",
+		"wrong":  "could not be asked about their topics: ",
+	} {
+		t.Run(password, func(t *testing.T) {
+			s := newStack(t)
+			ctx := within(t, 60*time.Second)
+			s.Gateway.Env = append(s.Gateway.Env, "LIFELINE_KAFKA="+cluster.ListenAddrs()[0])
+			s.Gateway.Configs = append(s.Gateway.Configs, "yaml:exporters::kafka::auth::sasl: {mechanism: SCRAM-SHA-512, username: gateway, password: "+password+"}")
+			require.NoError(t, s.Gateway.Start(ctx))
+			_, err := s.Gateway.P.WaitLine(ctx, "warn", want)
+			require.NoError(t, err)
+		})
+	}
+}
+
+// TestRefusedReload: a gateway that refuses its new configuration stops, so that
+// one looks first.
+func TestRefusedReload(t *testing.T) {
+	s := newStack(t)
+	ctx := within(t, 60*time.Second)
+	good, err := os.ReadFile(filepath.Join(configs, "gateway.yaml"))
+	require.NoError(t, err)
+	config := filepath.Join(t.TempDir(), "gateway.yaml")
+	require.NoError(t, os.WriteFile(config, good, 0o600)) //nolint:gosec // in a directory of the test
+	s.Gateway.Configs = []string{config}
+	require.NoError(t, s.Gateway.Start(ctx))
+
+	bad := strings.Replace(string(good), "required_acks: -1", "required_acks: 1", 1)
+	require.NotEqual(t, string(good), bad)
+	require.NoError(t, os.WriteFile(config, []byte(bad), 0o600)) //nolint:gosec // as above
+	faults, code := checkConfig(t, config)
+	require.Equal(t, 1, code)
+	require.Len(t, faults, 1)
+
+	gateway, err := os.FindProcess(s.Gateway.P.PID())
+	require.NoError(t, err)
+	require.NoError(t, gateway.Signal(syscall.SIGHUP))
+	require.ErrorContains(t, s.Gateway.P.Wait(ctx), faults[0])
+	require.NoError(t, ctx.Err(), "it has stopped, and was not stopped")
 }
 
 // TestAckGuardWithoutBrokers: brokers that cannot be reached at the start are a
