@@ -239,6 +239,9 @@ func parked(w http.ResponseWriter, _ *http.Request) {
 	_, _ = io.WriteString(w, "<html>this domain is for sale</html>")
 }
 
+// silent reads a request and never answers.
+func silent(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+
 func unavailable(w http.ResponseWriter, _ *http.Request) {
 	w.WriteHeader(http.StatusServiceUnavailable)
 }
@@ -250,7 +253,9 @@ type store struct {
 	mu      sync.Mutex
 	objects map[string][]byte
 	headers []http.Header // of the PUTs
+	probes  int           // requests that were no PUT
 	refuse  bool
+	hang    bool
 }
 
 func newStore(t *testing.T) *store {
@@ -264,7 +269,17 @@ func newStore(t *testing.T) *store {
 func (s *store) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	s.mu.Lock()
+	hang := s.hang
+	s.mu.Unlock()
+	if hang {
+		<-r.Context().Done()
+		return
+	}
+	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.Method != http.MethodPut {
+		s.probes++
+	}
 	if r.Method != http.MethodPut || s.refuse {
 		code := "AccessDenied"
 		if s.refuse {
@@ -290,6 +305,18 @@ func (s *store) object(key string) []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.objects[key]
+}
+
+func (s *store) setHang() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hang = true
+}
+
+func (s *store) probed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.probes
 }
 
 func (s *store) setRefuse(refuse bool) {
