@@ -1,0 +1,76 @@
+package sim
+
+import (
+	"context"
+	"strconv"
+	"sync"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+)
+
+// Keys are what agents seal with and a reader opens with. They are made once,
+// outside of all bubbles.
+type Keys struct {
+	Sealer     *flare.Sealer
+	Opener     *flare.Opener
+	Identities []age.Identity
+}
+
+// Report is what one run came to.
+type Report struct {
+	Seed     uint64
+	Virtual  time.Duration
+	Outage   time.Duration    // in which the gateway took nothing
+	Tally    map[string]int64 // what happened how often
+	Digest   uint64           // equal for runs that went the same way
+	Failures []string         // empty: all was as it must be
+}
+
+// Run lives through one seed. It must be called inside a testing/synctest bubble
+// and has ended all it started when it returns.
+func Run(seed uint64, keys *Keys) Report {
+	w := newWorld(seed, keys)
+	r := w.dice("agents")
+	agents := make([]*agent, 1+r.IntN(2))
+	var living sync.WaitGroup
+	for i := range agents {
+		agents[i] = w.newAgent("agent-" + strconv.Itoa(i))
+		first := between(r, time.Nanosecond, time.Second)
+		living.Go(func() {
+			wait(context.Background(), nil, first)
+			agents[i].run()
+		})
+	}
+	living.Wait()
+	flares := w.open(agents)
+	for _, a := range agents {
+		for _, b := range a.boots {
+			w.judge(b, flares)
+		}
+	}
+	return Report{
+		Seed: seed, Virtual: time.Since(w.begin), Outage: w.outage(w.gateway.moods, gatewayFoul),
+		Tally: w.tally, Digest: w.digest, Failures: w.failures,
+	}
+}
+
+// newWorld plans a run.
+func newWorld(seed uint64, keys *Keys) *World {
+	w := &World{seed: seed, keys: keys, begin: time.Now(), tally: map[string]int64{}}
+	w.end = w.begin.Add(between(w.dice("length"), 2*time.Hour, 6*time.Hour))
+	w.oracle = &Oracle{w: w}
+	w.gateway = &gateway{w: w, moods: w.plan("gateway", "up", gatewayMoods)}
+	for i := range 2 {
+		name := "store-" + strconv.Itoa(i)
+		w.stores = append(w.stores, &store{w: w, name: name, fake: bucket.NewFake(), moods: w.plan(name, "ok", storeMoods)})
+	}
+	w.keyFiles = w.plan("keys", "ok", keyMoods)
+	if w.dice("keys are good").IntN(3) > 0 {
+		w.keyFiles = []spell{{until: w.end, mood: "ok"}}
+	}
+	return w
+}

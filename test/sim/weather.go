@@ -1,0 +1,101 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+// spell is a time in which an edge behaves in one way.
+type spell struct {
+	until time.Time
+	mood  string
+	salt  uint64 // what else the mood is about
+}
+
+// The moods of a gateway. Fair ones take data; the others are outages.
+var (
+	gatewayFair  = []string{"up", "slow", "picky", "poison", "partial"}
+	gatewayFoul  = []string{"refused", "reset", "lost", "hung", "hung_late", "half", "not_an_ack", "auth", "throttled", "server", "all_bad"}
+	gatewayMoods = append(append([]string{"flaky"}, gatewayFair...), gatewayFoul...)
+)
+
+// The moods of a store.
+var (
+	storeFoul = []string{
+		"denied", "throttled", "unknown", "unknown_late", "hung", "hung_late", "half",
+		"unreachable", "exists", "refused", "slow",
+	}
+	storeMoods = append([]string{"flaky"}, storeFoul...)
+)
+
+// The moods of key files.
+var keyMoods = []string{"broken"}
+
+// plan draws the weather of one edge until the end of the run: calm and
+// trouble take turns.
+func (w *World) plan(edge string, calm string, moods []string) (spells []spell) {
+	r := w.dice("weather", edge)
+	share := 1 + r.IntN(8) // the larger, the more trouble
+	for at := w.begin; at.Before(w.end); {
+		at = at.Add(between(r, time.Second, 12*time.Minute/time.Duration(share)))
+		spells = append(spells, spell{at, calm, r.Uint64()})
+		at = at.Add(between(r, time.Second, time.Duration(share)*6*time.Minute))
+		spells = append(spells, spell{at, moods[r.IntN(len(moods))], r.Uint64()})
+	}
+	return spells
+}
+
+// now returns the spell that an edge is in.
+func now(spells []spell) spell {
+	at := time.Now()
+	for _, s := range spells {
+		if at.Before(s.until) {
+			return s
+		}
+	}
+	return spells[len(spells)-1]
+}
+
+// outage returns how long an edge was in a mood that takes no data.
+func (w *World) outage(spells []spell, foul []string) (total time.Duration) {
+	isFoul := map[string]bool{}
+	for _, m := range foul {
+		isFoul[m] = true
+	}
+	for i, from := 0, w.begin; i < len(spells) && from.Before(w.end); i++ {
+		to := spells[i].until
+		if to.After(w.end) {
+			to = w.end
+		}
+		if isFoul[spells[i].mood] {
+			total += to.Sub(from)
+		}
+		from = to
+	}
+	return total
+}
+
+// course draws how a call goes that does what it is there for.
+func fair(r *rand.Rand) course {
+	return course{
+		effect: true, before: between(r, time.Millisecond, 80*time.Millisecond),
+		after: between(r, time.Millisecond, 80*time.Millisecond), wire: chance(r, 2), close: chance(r, 2),
+	}
+}
+
+// fault changes a fair course to what the common moods say: before the effect
+// and after it.
+func (c course) fault(r *rand.Rand, mood string) course {
+	switch mood {
+	case "slow":
+		c.before, c.after = between(r, time.Second, 20*time.Second), between(r, time.Second, 20*time.Second)
+	case "hung":
+		c.effect, c.hang = false, true
+	case "hung_late":
+		c.hang = true
+	case "lost", "unknown_late", "up", "partial", "ok":
+	default:
+		c.effect = false
+	}
+	return c
+}

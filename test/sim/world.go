@@ -1,0 +1,163 @@
+package sim
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"maps"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+)
+
+// World is one run: its seed, its clock, and what lives in it. It belongs to
+// one testing/synctest bubble.
+type World struct {
+	seed   uint64
+	keys   *Keys
+	begin  time.Time
+	end    time.Time
+	oracle *Oracle
+
+	gateway  *gateway
+	stores   []*store
+	keyFiles []spell // the weather of the agents' key files
+
+	mu sync.Mutex
+	// mu guards the following.
+	tally    map[string]int64
+	digest   uint64
+	failures []string
+}
+
+// maxFailures bounds what a run tells: the first failures matter.
+const maxFailures = 12
+
+// failf notes that something is not as it must be.
+func (w *World) failf(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.failures) < maxFailures {
+		w.failures = append(w.failures, fmt.Sprintf("%s: ", time.Since(w.begin))+fmt.Sprintf(format, args...))
+	}
+}
+
+// count adds to a line of the table of what happened.
+func (w *World) count(name string, n int64) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally[name] += n
+}
+
+// happened counts an event and makes it part of the digest of the run. Events of
+// one instant may come in any order.
+func (w *World) happened(name string, what ...any) {
+	sum := hash(append([]any{time.Since(w.begin), name}, what...))
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.tally[name]++
+	w.digest += sum
+}
+
+// dice returns the randomness of one thing. It depends on the seed and the name
+// of the thing alone.
+func (w *World) dice(thing ...any) *rand.Rand {
+	return rand.New(rand.NewPCG(w.seed, hash(thing))) //nolint:gosec // a seed is what it is for
+}
+
+func hash(parts []any) uint64 {
+	h := fnv.New64a()
+	_, _ = fmt.Fprintln(h, parts...) // a hash takes everything
+	return h.Sum64()
+}
+
+// between draws a duration. Down to the nanosecond, so that hardly two things
+// happen in the same instant.
+func between(r *rand.Rand, least, most time.Duration) time.Duration {
+	return least + time.Duration(r.Int64N(int64(most-least)+1))
+}
+
+// chance reports true once in n times.
+func chance(r *rand.Rand, n int) bool { return r.IntN(n) == 0 }
+
+// pick draws one of the list.
+func pick[T any](r *rand.Rand, list ...T) T { return list[r.IntN(len(list))] }
+
+// course is how one call at an edge goes.
+type course struct {
+	before time.Duration // until the effect, or until nothing happens
+	effect bool
+	hang   bool          // the answer never comes
+	after  time.Duration // from the effect to the answer
+	wire   bool          // if the caller gives up before the effect: it happens all the same
+	close  bool          // if the caller gives up after it: the answer comes in that very moment
+}
+
+// pass lets a call take its course. Done reports whether effect was called,
+// answered whether the caller learns of the answer. A caller whose process is
+// dead learns nothing.
+func (c course) pass(ctx context.Context, dead <-chan struct{}, effect func()) (done, answered bool) {
+	waited := wait(ctx, dead, c.before)
+	if done = c.effect && (waited || c.wire); done {
+		effect()
+	}
+	if waited && c.hang {
+		wait(ctx, dead, 1000*time.Hour)
+		return done, false
+	}
+	if waited && wait(ctx, dead, c.after) {
+		return done, true
+	}
+	if !c.close || c.hang || !done || closed(dead) {
+		return done, false
+	}
+	wait(context.WithoutCancel(ctx), dead, c.after%(50*time.Millisecond))
+	return done, !closed(dead)
+}
+
+// wait lets the time pass. It reports false if the caller gave up or died.
+func wait(ctx context.Context, dead <-chan struct{}, d time.Duration) bool {
+	if ctx.Err() != nil || closed(dead) {
+		return false
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+	case <-dead:
+	}
+	return false
+}
+
+// locked is a source of randomness for concurrent callers.
+type locked struct {
+	mu sync.Mutex
+	r  *rand.Rand
+}
+
+func (l *locked) float() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.r.Float64()
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// add adds the counts of one table to another.
+func add(to, from map[string]int64) {
+	for name, n := range from {
+		to[name] += n
+	}
+}
+
+func sorted(m map[string]int64) []string { return slices.Sorted(maps.Keys(m)) }
