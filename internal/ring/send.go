@@ -105,7 +105,7 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 
 func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func()) {
 	t := &f.try
-	if t.count == 0 {
+	if t.last.IsZero() {
 		t.firstAcks, t.lastAcks = r.counts[f.signal].acks, r.acks
 	}
 	t.count++

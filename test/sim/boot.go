@@ -2,6 +2,7 @@ package sim
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"errors"
 	"strconv"
 	"strings"
@@ -43,7 +44,7 @@ type boot struct {
 type sent struct {
 	try       *try
 	seq       uint64
-	sum       uint64 // of the stored bytes
+	sum       [sha256.Size]byte // of the stored bytes
 	sends     int64
 	attempt   int64 // the latest
 	running   bool
@@ -68,7 +69,7 @@ func (b *boot) begins(r *otlpsend.Request) *try {
 	}
 	var body bytes.Buffer
 	_, _ = r.Body.WriteTo(&body)
-	sum := hash([]any{body.String()})
+	sum := sha256.Sum256(body.Bytes())
 	counts := b.engine.Snapshot().Signals[r.Signal]
 
 	b.mu.Lock()

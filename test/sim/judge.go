@@ -71,7 +71,9 @@ func (o *Oracle) finds(f found) {
 			tenant = v[0]
 		}
 		sent := b.frames[fr.BatchID]
-		if parked := sent != nil && sent.rejected; parked != (m.Reason == flare.Rejected) {
+		parked := sent != nil && sent.rejected
+		// What a flare was given up with may be rejected later.
+		if parked != (m.Reason == flare.Rejected) && (!parked || !f.put.stored.IsZero()) {
 			o.w.failf("%s: a flare for %s holds frame %s, rejected: %v", b.name(), m.Reason, fr.BatchID, parked)
 		}
 		for _, id := range ids {

@@ -61,7 +61,7 @@ func Run(seed uint64, keys *Keys) Report {
 // newWorld plans a run.
 func newWorld(seed uint64, keys *Keys) *World {
 	w := &World{seed: seed, keys: keys, begin: time.Now(), tally: map[string]int64{}}
-	w.end = w.begin.Add(between(w.dice("length"), 2*time.Hour, 6*time.Hour))
+	w.end = w.begin.Add(between(w.dice("length"), time.Hour, 4*time.Hour))
 	w.oracle = &Oracle{w: w}
 	w.gateway = &gateway{w: w, moods: w.plan("gateway", "up", gatewayMoods)}
 	for i := range 2 {

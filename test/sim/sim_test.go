@@ -78,4 +78,3 @@ func testKeys(t *testing.T) *Keys {
 		Opener: &flare.Opener{Identities: identities, Signers: signers, Audience: audience, MaxAge: 336 * time.Hour},
 	}
 }
-

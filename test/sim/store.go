@@ -150,4 +150,3 @@ func (b *boot) putEnds(p *put, kind string, err error) {
 		p.unknown = true
 	}
 }
-
