@@ -14,7 +14,7 @@ export PATH := $(TOOLS):$(PATH)
 # One set of build flags everywhere, so that every target shares one build cache.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 
-.PHONY: all build demo test race generate fmt lint fuzz bench tools clean
+.PHONY: all build demo test sim race generate fmt lint fuzz bench tools clean
 all: build
 
 build: ## the distribution and the CLI, in bin/
@@ -27,6 +27,11 @@ demo: build ## the main job, live: agent, gateway, recovery, embedded Kafka and 
 test: build ## what a contribution must pass
 	CGO_ENABLED=$(CGO) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /cmd/otelcol-lifeline)
 	cd test && CGO_ENABLED=$(CGO) OTELCOL=$(BIN)/otelcol-lifeline LIFELINE=$(BIN)/lifeline $(GO) test $(RACE) $(TESTFLAGS) ./...
+
+SEED ?= 1
+N    ?= 1000
+sim: ## N simulated outages from SEED on: hours of virtual time, faults at every edge, every record accounted for
+	cd test && CGO_ENABLED=0 $(GO) test ./sim -run 'TestOutages|TestTheSameSeed' -count 1 -v -timeout 0 $(TESTFLAGS) -seed $(SEED) -runs $(N) | grep -v '^ *=== RUN\|^ *--- PASS.*seed='
 
 race: ## the unit tests ten times over, for the race detector
 	$(GO) test -race -count=10 $(TESTFLAGS) ./internal/... ./exporter/... ./receiver/... ./extension/...

@@ -53,18 +53,6 @@ func (g *gateway) set(s script) {
 	g.script = s
 }
 
-// letGo ends the reading of all bodies.
-func (g *gateway) letGo() {
-	g.mu.Lock()
-	g.keep = false
-	late := g.late
-	g.late = nil
-	g.mu.Unlock()
-	for _, done := range late {
-		done()
-	}
-}
-
 // Send implements otlpsend.Transport.
 func (g *gateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
 	g.w.check()

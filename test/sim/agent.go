@@ -41,7 +41,9 @@ func (w *World) newAgent(name string) *agent {
 		Senders: 1 + r.IntN(6), NewestFirst: chance(r, 3),
 		ShutdownTimeout: pick(r, 5*time.Second, 20*time.Second),
 	}
-	if !chance(r, 10) {
+	if w.safe {
+		a.settings.Flare = &delivery.FlareSettings{MaxSize: capacity / 8, Budget: 1 << 30}
+	} else if !chance(r, 10) {
 		a.settings.Flare = &delivery.FlareSettings{
 			MaxSize: capacity / pick(r, int64(4), 8), Budget: pick(r, int64(2<<20), 1<<30, 1<<30, 1<<30),
 		}
@@ -58,10 +60,18 @@ func (a *agent) run() {
 		if chance(a.r, 2) {
 			b.crash()
 		} else {
-			b.shutdown(between(a.r, time.Second, 40*time.Second))
+			b.shutdown(between(a.r, a.patience(), 40*time.Second))
 		}
-		wait(context.Background(), nil, between(a.r, time.Second, time.Minute))
+		pause(nil, between(a.r, time.Second, time.Minute))
 	}
+}
+
+// patience returns the least time that a service manager gives the agent to end.
+func (a *agent) patience() time.Duration {
+	if a.w.safe {
+		return a.settings.ShutdownTimeout
+	}
+	return time.Second
 }
 
 // start boots the agent.
@@ -118,13 +128,17 @@ func (a *agent) phase(b *boot, end time.Time) {
 		interval, length time.Duration
 		records, padding int
 	}
-	l := pick(a.r,
-		load{30 * time.Second, 20 * time.Minute, 3, 100},
-		load{4 * time.Second, 15 * time.Minute, 8, 200},
-		load{4 * time.Second, 10 * time.Minute, 20, 600},
-		load{200 * time.Millisecond, 40 * time.Second, 10, 1500},
-		load{time.Minute, 10 * time.Minute, 1, 20_000},
-	)
+	loads := []load{
+		{30 * time.Second, 20 * time.Minute, 3, 100},
+		{4 * time.Second, 15 * time.Minute, 8, 200},
+		{4 * time.Second, 10 * time.Minute, 20, 600},
+		{time.Minute, 10 * time.Minute, 1, 20_000},
+		{200 * time.Millisecond, 40 * time.Second, 10, 1500},
+	}
+	if a.w.safe {
+		loads = loads[:4]
+	}
+	l := pick(a.r, loads...)
 	until := time.Now().Add(between(a.r, time.Second, l.length))
 	for now := time.Now(); now.Before(end) && now.Before(until); now = time.Now() {
 		padding := l.padding
@@ -132,7 +146,7 @@ func (a *agent) phase(b *boot, end time.Time) {
 			padding = 200_000 // no flare could hold it
 		}
 		a.accept(b, 1+a.r.IntN(l.records), 1+a.r.IntN(padding))
-		wait(context.Background(), nil, between(a.r, time.Millisecond, 2*l.interval))
+		pause(nil, between(a.r, time.Millisecond, 2*l.interval))
 	}
 }
 

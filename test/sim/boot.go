@@ -210,7 +210,7 @@ func (b *boot) look() delivery.Snapshot {
 	w := b.agent.w
 	for i, c := range s.Signals {
 		if total := c.Delivered + sum(c.Flared) + c.Rejected + sum(c.Lost) + c.Held; total != c.Accepted || c.Held < 0 {
-			w.failf("%s: %s: accepted %d, accounted for %d: %+v", b.name(), frame.Signal(i), c.Accepted, total, c) //nolint:gosec // 0 to 3
+			w.failf("%s: %s: accepted %d, accounted for %d: %+v", b.name(), frame.Signal(i), c.Accepted, total, c)
 		}
 	}
 	if s.Used > s.Capacity {

@@ -73,7 +73,7 @@ func (l link) finish(r *otlpsend.Request, dice *rand.Rand) {
 	_, _ = r.Body.WriteTo(&before)
 	later := between(dice, time.Millisecond, 20*time.Second)
 	l.boot.reads.Go(func() {
-		wait(context.Background(), l.boot.gone, later)
+		pause(l.boot.gone, later)
 		var after bytes.Buffer
 		_, _ = r.Body.WriteTo(&after)
 		if !bytes.Equal(before.Bytes(), after.Bytes()) {

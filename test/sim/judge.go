@@ -163,6 +163,12 @@ func (w *World) judgeSignal(b *boot, s frame.Signal, late int64) {
 		pending == 0 && c.Rejected != a.rejected || c.LateAcks != late || !b.crashed && c.Held != 0 {
 		w.failf("%s: %s: crashed %v, late %d: the oracle says %+v, the engine %+v", b.name(), s, b.crashed, late, a, c)
 	}
+	if w.safe && sum(c.Lost) > 0 {
+		w.failf("%s: %s: lost %v while the stores worked", b.name(), s, c.Lost)
+	}
+	if w.safe && a.accepted > 0 {
+		w.count("items: accepted while the stores work", a.accepted)
+	}
 	w.count("items: accepted", a.accepted)
 	w.count("items: delivered", c.Delivered)
 	w.count("items: rejected", c.Rejected)

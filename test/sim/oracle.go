@@ -127,8 +127,6 @@ type account struct {
 	missing  int64 // nobody has them
 	arrived  int64 // somebody has them, and the process cannot know
 	twice    int64 // arrived more than once
-	delivered, flared,
-	partial int64
 }
 
 // account sums up the records of a process.

@@ -1,12 +1,9 @@
 package sim
 
 import (
-	"context"
 	"strconv"
 	"sync"
 	"time"
-
-	"filippo.io/age"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -15,9 +12,8 @@ import (
 // Keys are what agents seal with and a reader opens with. They are made once,
 // outside of all bubbles.
 type Keys struct {
-	Sealer     *flare.Sealer
-	Opener     *flare.Opener
-	Identities []age.Identity
+	Sealer *flare.Sealer
+	Opener *flare.Opener
 }
 
 // Report is what one run came to.
@@ -41,7 +37,7 @@ func Run(seed uint64, keys *Keys) Report {
 		agents[i] = w.newAgent("agent-" + strconv.Itoa(i))
 		first := between(r, time.Nanosecond, time.Second)
 		living.Go(func() {
-			wait(context.Background(), nil, first)
+			pause(nil, first)
 			agents[i].run()
 		})
 	}
@@ -69,8 +65,13 @@ func newWorld(seed uint64, keys *Keys) *World {
 		w.stores = append(w.stores, &store{w: w, name: name, fake: bucket.NewFake(), moods: w.plan(name, "ok", storeMoods)})
 	}
 	w.keyFiles = w.plan("keys", "ok", keyMoods)
-	if w.dice("keys are good").IntN(3) > 0 {
-		w.keyFiles = []spell{{until: w.end, mood: "ok"}}
+	always := []spell{{until: w.end, mood: "ok"}}
+	kind := w.dice("kind of world").IntN(12)
+	if w.safe = kind < 3; w.safe {
+		w.stores[0].moods, w.stores[1].moods = always, always
+	}
+	if kind < 8 {
+		w.keyFiles = always
 	}
 	return w
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -20,13 +21,15 @@ var (
 	runs = flag.Int("runs", 12, "how many seeds")
 )
 
-// TestOutages lives through simulated outages, one seed each.
+// TestOutages lives through simulated outages, one seed each, and says what
+// happened in them.
 func TestOutages(t *testing.T) {
 	keys := testKeys(t)
 	total := map[string]int64{}
 	var virtual, outage time.Duration
+	begin := cpu()
 	for i := range *runs {
-		s := *seed + uint64(i) //nolint:gosec // a count
+		s := *seed + uint64(i)
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			r := run(t, s, keys)
 			add(total, r.Tally)
@@ -34,15 +37,79 @@ func TestOutages(t *testing.T) {
 			outage += r.Outage
 		})
 	}
+	used := cpu() - begin
 	for _, name := range sorted(total) {
-		t.Logf("%12d %s", total[name], name)
+		t.Logf("%12d  %s", total[name], name)
 	}
-	t.Logf("%d runs, %.0f hours, %.0f of them without a gateway", *runs, virtual.Hours(), outage.Hours())
+	t.Logf("%d runs, %.0f virtual hours, %.0f of them without a gateway: %.0f outage-hours per CPU-minute (%.0f s of CPU)",
+		*runs, virtual.Hours(), outage.Hours(), outage.Hours()/used.Minutes(), used.Seconds())
+	must := common
+	if *runs >= manyRuns {
+		must = append(must, rare...)
+	}
+	if *runs >= fewRuns && !t.Failed() {
+		for _, name := range must {
+			require.Positive(t, total[name], "never happened: %s", name)
+		}
+	}
 }
 
-// run lives through one seed in a bubble of its own.
+// What must have happened in some runs, and in many: an oracle that nothing
+// happens to finds nothing.
+const (
+	fewRuns  = 12
+	manyRuns = 300
+)
+
+var common = []string{
+	"end: crash", "end: shutdown", "accept: full", "keys: a flare found them broken",
+	"gateway: up, taken", "gateway: slow, taken", "gateway: lost, taken", "gateway: hung, not taken", "gateway: hung_late, taken",
+	"gateway: refused, not taken", "gateway: reset, not taken", "gateway: half, not taken", "gateway: not_an_ack, taken",
+	"gateway: not_an_ack, not taken", "gateway: auth, not taken", "gateway: throttled, not taken", "gateway: server, not taken",
+	"gateway: bad data, not taken", "gateway: too large, not taken", "gateway: partial success, taken", "gateway: reads on after the answer",
+	"store-0: ok, taken", "store-0: denied, not taken", "store-0: throttled, not taken", "store-0: unknown, not taken",
+	"store-0: unknown_late, taken", "store-0: hung, not taken", "store-0: hung_late, taken", "store-0: half, not taken",
+	"store-0: unreachable, not taken", "store-0: exists, not taken", "store-0: refused, not taken", "store-0: slow, taken", "store-1: ok, taken",
+	"items: accepted while the stores work", "items: delivered", "items: flared, expired", "items: flared, ring_full", "items: flared, shutdown", "items: rejected", "items: rejected and dropped",
+	"items: lost, ring_full", "items: lost, shutdown", "items: lost, flare_unknown", "items: lost in a crash, predicted",
+	"items: lost but arrived", "items: twice", "frames: numbered without a gap",
+	"flares: expired, given_up", "flares: rejected, stored", "flares: shutdown, failed",
+}
+
+var rare = []string{
+	"accept: too large", "items: lost, budget", "items: acked late", "flares: ring_full, given_up", "flares: rejected, given_up",
+	"gateway: slow, not taken", "gateway: up, not taken", "store-0: slow, not taken", "store-0: ok, not taken", "items: acked while a crash",
+}
+
+// TestTheSameSeedIsTheSameRun plays some seeds twice.
+func TestTheSameSeedIsTheSameRun(t *testing.T) {
+	keys := testKeys(t)
+	for i := range max(2, *runs/50) {
+		s := *seed + uint64(i)
+		first, second := run(t, s, keys), run(t, s, keys)
+		require.Equal(t, first.Tally, second.Tally, "seed %d", s)
+		require.Equal(t, first.Digest, second.Digest, "seed %d", s)
+	}
+}
+
+// TestSeedsThatFailed plays the seeds that found something before it was mended.
+func TestSeedsThatFailed(t *testing.T) {
+	keys := testKeys(t)
+	for s, what := range map[uint64]string{
+		118: "after a flare was given up, a frame's first refusal was believed as if others had been acked meanwhile",
+	} {
+		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
+			t.Log(what)
+			run(t, s, keys)
+		})
+	}
+}
+
+// run lives through one seed in a bubble of its own. On one processor goroutines
+// of one instant take turns in the same order every time.
 func run(t *testing.T, seed uint64, keys *Keys) (r Report) {
 	t.Helper()
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		r = Run(seed, keys)
 		for _, f := range r.Failures {
@@ -74,7 +141,7 @@ func testKeys(t *testing.T) *Keys {
 	signers, err := flare.ParseAllowedSigners(bytes.NewReader(read("allowed_signers")))
 	require.NoError(t, err)
 	return &Keys{
-		Sealer: &flare.Sealer{Recipients: recipients, Signer: signer}, Identities: identities,
+		Sealer: &flare.Sealer{Recipients: recipients, Signer: signer},
 		Opener: &flare.Opener{Identities: identities, Signers: signers, Audience: audience, MaxAge: 336 * time.Hour},
 	}
 }

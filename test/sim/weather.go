@@ -75,11 +75,12 @@ func (w *World) outage(spells []spell, foul []string) (total time.Duration) {
 	return total
 }
 
-// course draws how a call goes that does what it is there for.
+// fair draws how a call goes that does what it is there for.
 func fair(r *rand.Rand) course {
 	return course{
 		effect: true, before: between(r, time.Millisecond, 80*time.Millisecond),
 		after: between(r, time.Millisecond, 80*time.Millisecond), wire: chance(r, 2), close: chance(r, 2),
+		lag: between(r, time.Nanosecond, pick(r, time.Millisecond, 50*time.Millisecond)),
 	}
 }
 

@@ -23,6 +23,7 @@ type World struct {
 	gateway  *gateway
 	stores   []*store
 	keyFiles []spell // the weather of the agents' key files
+	safe     bool    // stores and key files work, and agents have room: nothing may be lost
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -92,6 +93,7 @@ type course struct {
 	after  time.Duration // from the effect to the answer
 	wire   bool          // if the caller gives up before the effect: it happens all the same
 	close  bool          // if the caller gives up after it: the answer comes in that very moment
+	lag    time.Duration // how long the caller's client takes to give up; callers that give up at once must not race
 }
 
 // pass lets a call take its course. Done reports whether effect was called,
@@ -104,16 +106,24 @@ func (c course) pass(ctx context.Context, dead <-chan struct{}, effect func()) (
 	}
 	if waited && c.hang {
 		wait(ctx, dead, 1000*time.Hour)
+		pause(dead, c.lag)
 		return done, false
 	}
 	if waited && wait(ctx, dead, c.after) {
 		return done, true
 	}
-	if !c.close || c.hang || !done || closed(dead) {
-		return done, false
+	pause(dead, c.lag)
+	return done, done && c.close && !c.hang && !closed(dead)
+}
+
+// pause lets the time pass, unless stop is closed before.
+func pause(stop <-chan struct{}, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-stop:
 	}
-	wait(context.WithoutCancel(ctx), dead, c.after%(50*time.Millisecond))
-	return done, !closed(dead)
 }
 
 // wait lets the time pass. It reports false if the caller gave up or died.
