@@ -48,6 +48,9 @@ func (w *World) newAgent(name string) *agent {
 			MaxSize: capacity / pick(r, int64(4), 8), Budget: pick(r, int64(2<<20), 1<<30, 1<<30, 1<<30),
 		}
 	}
+	if a.settings.Flare != nil {
+		a.settings.Flare.DrillInterval = pick(r, 0, 5*time.Minute, time.Hour)
+	}
 	return a
 }
 
@@ -141,11 +144,11 @@ func (a *agent) phase(b *boot, end time.Time) {
 	l := pick(a.r, loads...)
 	until := time.Now().Add(between(a.r, time.Second, l.length))
 	for now := time.Now(); now.Before(end) && now.Before(until); now = time.Now() {
-		padding := l.padding
-		if chance(a.r, 1000) {
-			padding = 200_000 // no flare could hold it
+		n, padding := 1+a.r.IntN(l.records), 1+a.r.IntN(l.padding)
+		if chance(a.r, 500) && !a.w.safe {
+			n, padding = 1+a.r.IntN(4), a.r.IntN(250_000) // no flare can hold the largest
 		}
-		a.accept(b, 1+a.r.IntN(l.records), 1+a.r.IntN(padding))
+		a.accept(b, n, padding)
 		pause(nil, between(a.r, time.Millisecond, 2*l.interval))
 	}
 }

@@ -73,7 +73,7 @@ var common = []string{
 	"items: accepted while the stores work", "items: delivered", "items: flared, expired", "items: flared, ring_full", "items: flared, shutdown", "items: rejected", "items: rejected and dropped",
 	"items: lost, ring_full", "items: lost, shutdown", "items: lost, flare_unknown", "items: lost in a crash, predicted",
 	"items: lost but arrived", "items: twice", "frames: numbered without a gap",
-	"flares: expired, given_up", "flares: rejected, stored", "flares: shutdown, failed",
+	"flares: expired, given_up", "flares: drill, stored", "flares: rejected, stored", "flares: shutdown, failed",
 }
 
 var rare = []string{
