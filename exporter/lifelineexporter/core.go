@@ -271,6 +271,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 	run.watchers.Wait()
 	c.metrics.freeze()
 	run.reporter.close()
+	farewell(c.set.Logger, run.engine.Snapshot())
 	run.client.CloseIdleConnections()
 	if run.fallback != nil {
 		run.fallback.close()

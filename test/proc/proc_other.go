@@ -17,3 +17,6 @@ func (p *Process) CPU() (time.Duration, error) { return 0, errOnlyLinux }
 
 // RSS fails here.
 func (p *Process) RSS() (int64, error) { return 0, errOnlyLinux }
+
+// Limit fails here.
+func (p *Process) Limit(float64) (end func(), err error) { return nil, errOnlyLinux }

@@ -27,10 +27,25 @@ func TestMain(m *testing.M) {
 		fmt.Println("ready to go")
 		<-c
 		fmt.Fprintln(os.Stderr, "bye")
+	case "busy": // uses all the CPU time it gets
+		fmt.Println("turning")
+		for _, line := range []string{"turned", "turned again"} {
+			for begin := cpuTime(); cpuTime()-begin < 60e6; {
+			}
+			fmt.Println(line)
+		}
+		select {} // until it is killed
 	case "broken":
 		fmt.Println("exporters::lifeline: no endpoint")
 		os.Exit(3)
 	}
+}
+
+// cpuTime returns the CPU time of this process, in nanoseconds.
+func cpuTime() int64 {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return u.Utime.Nano() + u.Stime.Nano()
 }
 
 func child(t *testing.T, kind string) *Process {

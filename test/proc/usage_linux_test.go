@@ -2,6 +2,7 @@ package proc
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 )
@@ -21,4 +22,25 @@ func TestUsage(t *testing.T) {
 	require.Error(t, err)
 	_, err = p.RSS()
 	require.Error(t, err)
+}
+
+// A child that would take all it can get is held to a tenth of a CPU.
+func TestLimit(t *testing.T) {
+	p := child(t, "busy")
+	_, err := p.WaitLine(t.Context(), "turning")
+	require.NoError(t, err)
+	end, err := p.Limit(0.1)
+	require.NoError(t, err)
+	before, err := p.CPU()
+	require.NoError(t, err)
+	began := time.Now()
+	_, err = p.WaitLine(t.Context(), "turned") // after 60 ms of CPU time
+	require.NoError(t, err)
+	after, err := p.CPU()
+	require.NoError(t, err)
+	require.LessOrEqual(t, after-before, time.Since(began)/10+2*burst, "however busy this machine is")
+	end()
+	_, err = p.WaitLine(t.Context(), "turned again")
+	require.NoError(t, err, "it goes on without a limit")
+	p.Kill()
 }
