@@ -142,7 +142,7 @@ func (c Cost) start(ctx context.Context, dir, name, config string) (*contestant,
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, name+".log"))
+	log, err := os.Create(filepath.Join(dir, name+".log")) //nolint:gosec // our own directory
 	if err != nil {
 		return nil, errors.Join(err, sink.Close())
 	}

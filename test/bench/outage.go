@@ -150,7 +150,7 @@ func (o Outage) stock(ctx context.Context, exporter string, f fill) (Sample, err
 	if err != nil {
 		return nil, err
 	}
-	log, err := os.Create(filepath.Join(dir, "log"))
+	log, err := os.Create(filepath.Join(dir, "log")) //nolint:gosec // our own directory
 	if err != nil {
 		return nil, errors.Join(err, sink.Close())
 	}
