@@ -3,7 +3,6 @@ package s3bucket
 import (
 	"context"
 	"encoding/pem"
-	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -14,60 +13,36 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/dial"
 )
 
-// conn is a connection to a known address.
-type conn struct {
-	net.Conn
-	to string
-}
-
-func (c conn) RemoteAddr() net.Addr {
-	addr, _ := net.ResolveTCPAddr("tcp", c.to)
-	return addr
-}
-
-func TestDialerFallsBackToAddressesThatWorked(t *testing.T) {
-	var dialed []string
-	resolve := "192.0.2.1:443"
-	refused := map[string]bool{}
-	d := newDialer()
-	d.dialOnce = func(_ context.Context, _, addr string) (net.Conn, error) {
-		dialed = append(dialed, addr)
-		switch {
-		case addr != "s3:443" && refused[addr]:
-			return nil, errors.New("refused")
-		case addr != "s3:443":
-			return conn{to: addr}, nil
-		case resolve == "":
-			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "s3"}}
+// The bucket's name may be gone together with the gateway's.
+func TestABucketWhoseNameIsGoneIsFoundWhereItWas(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }))
+	defer server.Close()
+	gone := false
+	d := dial.New()
+	system := d.Connect
+	d.Connect = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if addr != "s3.invalid:80" {
+			return system(ctx, network, addr)
 		}
-		return conn{to: resolve}, nil
+		if gone {
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "s3.invalid"}}
+		}
+		return system(ctx, network, server.Listener.Addr().String())
 	}
-	dial := func() error { _, err := d.dial(t.Context(), "tcp", "s3:443"); return err }
-
-	resolve = ""
-	require.ErrorContains(t, dial(), "no such host")
-	for _, resolve = range []string{"192.0.2.1:443", "192.0.2.2:443", "192.0.2.1:443", "192.0.2.3:443", "192.0.2.4:443", "192.0.2.5:443"} {
-		require.NoError(t, dial())
+	rt, err := newTransport(Config{}, d, nil)
+	require.NoError(t, err)
+	rt.DisableKeepAlives = true
+	for _, gone = range []bool{false, true} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPut, "http://s3.invalid/key", http.NoBody)
+		require.NoError(t, err)
+		resp, err := rt.RoundTrip(req)
+		require.NoError(t, err)
+		require.NoError(t, resp.Body.Close())
+		require.Equal(t, "tag", resp.Header.Get("ETag"))
 	}
-	resolve, dialed = "", nil
-	require.NoError(t, dial())
-	require.Equal(t, []string{"s3:443", "192.0.2.5:443"}, dialed, "the latest that worked")
-
-	refused["192.0.2.5:443"], dialed = true, nil
-	require.NoError(t, dial())
-	require.Equal(t, []string{"s3:443", "192.0.2.5:443", "192.0.2.4:443"}, dialed)
-	dialed = nil
-	require.NoError(t, dial())
-	require.Equal(t, []string{"s3:443", "192.0.2.4:443"}, dialed)
-
-	for _, addr := range []string{"192.0.2.1:443", "192.0.2.3:443", "192.0.2.4:443"} {
-		refused[addr] = true
-	}
-	require.ErrorContains(t, dial(), "no such host", "the cause comes first")
-	_, err := d.dial(t.Context(), "tcp", "192.0.2.5:443")
-	require.ErrorContains(t, err, "refused", "only a name that does not resolve is replaced")
 }
 
 func TestCAFileIsReadAgain(t *testing.T) {
