@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/config/configoptional"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
@@ -17,14 +18,16 @@ import (
 // a file.
 type Config struct {
 	HTTP configoptional.Optional[confighttp.ClientConfig] `mapstructure:"http"`
-	GRPC configoptional.Optional[configgrpc.ClientConfig] `mapstructure:"grpc"` // refused: this version sends over HTTP
+	GRPC configoptional.Optional[configgrpc.ClientConfig] `mapstructure:"grpc"` // exactly one of the two
 
 	Agent        string   `mapstructure:"agent"`         // default: the signing certificate's principal, else the host name
 	Audience     string   `mapstructure:"audience"`      // may be empty
 	MetadataKeys []string `mapstructure:"metadata_keys"` // client metadata that is never mixed
 
-	Compression string        `mapstructure:"compression"`
-	Timeout     time.Duration `mapstructure:"timeout"` // of one attempt
+	ReceiptKeyFile string `mapstructure:"receipt_key_file"` // set: an ack must carry a receipt
+
+	Compression string        `mapstructure:"compression"` // on the wire; stored it is always zstd
+	Timeout     time.Duration `mapstructure:"timeout"`     // of one attempt
 	Retry       RetryConfig   `mapstructure:"retry_on_failure"`
 	Senders     int           `mapstructure:"senders"`
 	Order       string        `mapstructure:"order"`
@@ -82,20 +85,26 @@ const (
 	newestFirst = "newest_first"
 	dropOldest  = "drop_oldest"
 	refuse      = "refuse"
-	zstd        = "zstd"
+	zstd        = string(otlpsend.Zstd)
+	gzip        = string(otlpsend.Gzip)
+	none        = string(otlpsend.None)
 )
 
 // defaultFlareSize is the largest flare unless configured otherwise.
 const defaultFlareSize = 8 * bytesize.MiB
 
 func createDefaultConfig() component.Config {
-	client := confighttp.NewDefaultClientConfig()
 	// A connection that died without a word is found in seconds, not minutes.
-	client.HTTP2ReadIdleTimeout = 10 * time.Second
-	client.HTTP2PingTimeout = 10 * time.Second
+	overHTTP := confighttp.NewDefaultClientConfig()
+	overHTTP.HTTP2ReadIdleTimeout = 10 * time.Second
+	overHTTP.HTTP2PingTimeout = 10 * time.Second
+	// gRPC servers hang up on whoever pings more often than they like; stock ones
+	// do not mind this.
+	overGRPC := configgrpc.NewDefaultClientConfig()
+	overGRPC.Keepalive = configoptional.Some(configgrpc.KeepaliveClientConfig{Time: 30 * time.Second, Timeout: 10 * time.Second})
 	return &Config{
-		HTTP:            configoptional.Default(client),
-		GRPC:            configoptional.Default(configgrpc.NewDefaultClientConfig()),
+		HTTP:            configoptional.Default(overHTTP),
+		GRPC:            configoptional.Default(overGRPC),
 		Compression:     zstd,
 		Timeout:         30 * time.Second,
 		Retry:           RetryConfig{InitialInterval: time.Second, MaxInterval: 30 * time.Second},

@@ -47,7 +47,7 @@ func TestEveryKey(t *testing.T) {
 	require.NoError(t, confmap.Validate(cfg))
 	want := &Config{
 		HTTP: cfg.HTTP, GRPC: cfg.GRPC,
-		Agent: "acme/host-17", Audience: "acme-prod", Compression: "zstd", MetadataKeys: []string{"X-Tenant", "x-team"},
+		Agent: "acme/host-17", Audience: "acme-prod", ReceiptKeyFile: "/etc/lifeline/receipt_keys", Compression: "zstd", MetadataKeys: []string{"X-Tenant", "x-team"},
 		Timeout: 10 * time.Second,
 		Retry:   RetryConfig{InitialInterval: 2 * time.Second, MaxInterval: 20 * time.Second},
 		Senders: 2, Order: newestFirst,
@@ -66,6 +66,17 @@ func TestEveryKey(t *testing.T) {
 	require.Equal(t, want, cfg)
 	require.Equal(t, "https://gateway.example.com/otlp", cfg.HTTP.Get().Endpoint)
 	require.Equal(t, 4*bytesize.MiB, cfg.flareSize())
+}
+
+func TestGRPCInsteadOfHTTP(t *testing.T) {
+	cfg, err := load(t, "testdata/config.yaml", "lifeline/grpc")
+	require.NoError(t, err)
+	require.NoError(t, confmap.Validate(cfg))
+	require.False(t, cfg.HTTP.HasValue())
+	require.Equal(t, "gateway.example.com:4317", cfg.GRPC.Get().Endpoint)
+	require.Equal(t, 30*time.Second, cfg.GRPC.Get().Keepalive.Get().Time)
+	require.Equal(t, 10*time.Second, cfg.GRPC.Get().Keepalive.Get().Timeout)
+	require.Equal(t, gzip, cfg.Compression)
 }
 
 func TestTheDefaultSizeOfAFlare(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"os"
 	"strings"
 	"sync"
@@ -84,7 +83,7 @@ type core struct {
 type running struct {
 	engine   *delivery.Engine
 	reporter *reporter
-	client   *http.Client
+	client   otlpsend.Client
 	fallback *fallback // nil without flare
 	stop     context.CancelFunc
 	watchers sync.WaitGroup
@@ -140,17 +139,9 @@ func (c *core) start(ctx context.Context, host component.Host) error {
 // run builds and starts everything. It needs no gateway and no bucket, and no
 // key file that works; only a broken client configuration is an error.
 func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
-	clientCfg := *c.cfg.HTTP.Get()
-	if clientCfg.MaxIdleConnsPerHost == 0 {
-		clientCfg.MaxIdleConnsPerHost = c.cfg.Senders
-	}
-	client, err := clientCfg.ToClient(ctx, host.GetExtensions(), c.set)
+	client, err := c.newClient(ctx, host)
 	if err != nil {
-		return nil, fmt.Errorf("make the client of http: %w", err)
-	}
-	transport, err := otlpsend.NewHTTP(client, clientCfg.Endpoint)
-	if err != nil {
-		return nil, fmt.Errorf("http::endpoint: %w", err)
+		return nil, err
 	}
 	ctx = context.WithoutCancel(ctx)
 	r := &running{
@@ -163,7 +154,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 			return nil, err
 		}
 	}
-	if r.engine, err = delivery.New(c.settings(r, transport)); err != nil {
+	if r.engine, err = delivery.New(c.settings(r)); err != nil {
 		return nil, fmt.Errorf("make the engine: %w", err)
 	}
 	if err := r.engine.Start(ctx); err != nil {
@@ -174,8 +165,9 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 		r.stop = stop
 		r.watchers.Go(func() { r.fallback.watch(watch) })
 	}
-	clientCert := &clientCert{cfg: clientCfg.TLS.Config}
-	c.metrics.observe(func() reading { return c.reading(r, transport, clientCert) })
+	_, secure := c.cfg.tls()
+	clientCert := &clientCert{cfg: secure.Config}
+	c.metrics.observe(func() reading { return c.reading(r, clientCert) })
 	c.set.Logger.Info("The ring is ready. It grows to its capacity in an outage: leave it that room under the memory limit.",
 		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
 	warnOfLimit(c.set.Logger, cgroupLimit, c.cfg.Ring.Capacity)
@@ -183,7 +175,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 }
 
 // settings translates the configuration for the engine.
-func (c *core) settings(r *running, transport otlpsend.Transport) delivery.Settings {
+func (c *core) settings(r *running) delivery.Settings {
 	s := delivery.Settings{
 		Agent:    c.agent(r.fallback),
 		Audience: c.cfg.Audience,
@@ -196,7 +188,7 @@ func (c *core) settings(r *running, transport otlpsend.Transport) delivery.Setti
 		Senders:         c.cfg.Senders,
 		NewestFirst:     c.cfg.Order == newestFirst,
 		ShutdownTimeout: c.cfg.ShutdownTimeout,
-		Transport:       transport,
+		Transport:       r.client,
 		Call: func(ctx context.Context, s frame.Signal, items int64, do func(context.Context) error) error {
 			return c.runs[s](ctx, &call{items: items, do: do})
 		},
@@ -235,8 +227,8 @@ func (c *core) agent(f *fallback) string {
 }
 
 // reading is taken once per scrape.
-func (c *core) reading(r *running, transport *otlpsend.HTTP, cert *clientCert) reading {
-	now := reading{items: r.engine.Snapshot(), gateway: transport.NotAfter(), client: cert.notAfter()}
+func (c *core) reading(r *running, cert *clientCert) reading {
+	now := reading{items: r.engine.Snapshot(), gateway: r.client.NotAfter(), client: cert.notAfter()}
 	for s, run := range c.runs {
 		now.signals[s] = run != nil
 	}
@@ -272,7 +264,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 	c.metrics.freeze()
 	run.reporter.close()
 	farewell(c.set.Logger, run.engine.Snapshot())
-	run.client.CloseIdleConnections()
+	run.client.Close()
 	if run.fallback != nil {
 		run.fallback.close()
 	}

@@ -3,6 +3,7 @@ package lifelineexporter
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 
 	"go.opentelemetry.io/collector/client"
@@ -79,6 +80,11 @@ func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, e
 	return e.core.accept(e.signal, meta, pieces)
 }
 
+// printable reports whether value is what gRPC takes: printable ASCII.
+func printable(value string) bool {
+	return !strings.ContainsFunc(value, func(c rune) bool { return c < 0x20 || c > 0x7e })
+}
+
 // maxMetadata bounds the client metadata of a frame, in bytes of keys and values.
 // Servers bound their headers, and so does a flare; what is larger could be
 // neither sent nor flared.
@@ -100,7 +106,7 @@ func (c *core) metadata(ctx context.Context) (map[string][]string, error) {
 		}
 		for _, value := range values {
 			size += len(key) + len(value)
-			if !httpguts.ValidHeaderFieldValue(value) || size > maxMetadata {
+			if !httpguts.ValidHeaderFieldValue(value) || c.cfg.GRPC.HasValue() && !printable(value) || size > maxMetadata {
 				return nil, fmt.Errorf("client metadata %s cannot be sent as a header, or all of it is longer than %d bytes: remove it from metadata_keys or repair the client", key, maxMetadata)
 			}
 		}

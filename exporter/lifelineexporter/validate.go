@@ -4,17 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"time"
 
-	"go.opentelemetry.io/collector/config/confighttp"
-
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 )
 
 // Limits of what can be configured.
@@ -41,15 +39,19 @@ func (f *faults) check(ok bool, format string, args ...any) {
 // what concerns several keys.
 func (c *Config) Validate() error {
 	var f faults
-	f.check(!c.GRPC.HasValue(), "grpc: this version sends OTLP/HTTP only; use http: {endpoint: https://gateway.example.com:4318}")
-	f.check(c.HTTP.HasValue() || c.GRPC.HasValue(), "http: missing; tell where the gateway is, such as http: {endpoint: https://gateway.example.com:4318}")
+	f.check(c.HTTP.HasValue() || c.GRPC.HasValue(), "http: missing, and grpc too; tell where the gateway is, such as http: {endpoint: https://gateway.example.com:4318} or grpc: {endpoint: gateway.example.com:4317}")
+	f.check(!c.HTTP.HasValue() || !c.GRPC.HasValue(), "grpc: stands beside http; remove one of the two: there is one way to the gateway")
 	if c.HTTP.HasValue() {
-		f = append(f, validateHTTP(c.HTTP.Get()))
+		f.check(c.HTTP.Get().Timeout == 0, "http::timeout: remove it and use the exporter's own timeout")
+		f = append(f, otlpclient.ValidateHTTP(c.HTTP.Get()))
+	}
+	if c.GRPC.HasValue() {
+		f = append(f, otlpclient.ValidateGRPC(c.GRPC.Get()))
 	}
 	f.check(c.Agent == "" || frame.ValidAgent(c.Agent), "agent: %q must be 1 to %d printable ASCII characters without quote or backslash", c.Agent, frame.MaxAgent)
 	f.check(c.Audience == "" || frame.ValidAgent(c.Audience) && strings.TrimSpace(c.Audience) == c.Audience,
 		"audience: %q must be 1 to %d printable ASCII characters without quote, backslash or outer spaces", c.Audience, frame.MaxAgent)
-	f.check(c.Compression == zstd, "compression: %q is not supported: this version sends zstd only; remove the key, and use a gateway that takes zstd (the lifeline receiver or any stock otlp receiver)", c.Compression)
+	f.check(c.Compression == zstd || c.Compression == gzip || c.Compression == none, "compression: %q must be %s, %s or %s", c.Compression, zstd, gzip, none)
 	f.check(c.Timeout > 0, "timeout: must be positive, such as 30s")
 	f.check(c.Senders >= 1 && c.Senders <= maxSenders, "senders: must be from 1 to %d", maxSenders)
 	f.check(c.Order == oldestFirst || c.Order == newestFirst, "order: %q must be %s or %s", c.Order, oldestFirst, newestFirst)
@@ -119,33 +121,16 @@ func (c *FlareConfig) Validate() error {
 	return errors.Join(f...)
 }
 
-// validateHTTP refuses what would break the promises behind the client's back.
-func validateHTTP(c *confighttp.ClientConfig) error {
-	var f faults
-	f.check(c.Compression == "", "http::compression: remove it: frames are stored compressed and sent as they are; the exporter's own key is compression")
-	f.check(c.Timeout == 0, "http::timeout: remove it and use the exporter's own timeout")
-	for name := range c.Headers.Iter {
-		f.check(!strings.HasPrefix(strings.ToLower(name), "lifeline-") && !strings.HasPrefix(strings.ToLower(name), "content-"),
-			"http::headers: %s belongs to the exporter, which sets it for every frame; remove it", name)
-	}
-	u, err := url.Parse(c.Endpoint)
-	switch {
-	case c.Endpoint == "":
-		f.check(false, "http::endpoint: missing; give the gateway's base URL, such as https://gateway.example.com:4318")
-	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		f.check(false, "http::endpoint: must be a base URL with http:// or https://, such as https://gateway.example.com:4318")
-	case strings.Contains(u.Path, "/v1/"):
-		f.check(false, "http::endpoint: must be a base URL; remove %s, the path of each signal is added", u.Path)
-	}
-	return errors.Join(f...)
-}
-
 // CheckFiles says what is wrong with the files that a valid Config names, as the
 // next start would find them. It uses no network.
 func (c *Config) CheckFiles(ctx context.Context) error {
 	var errs []error
-	if _, err := c.HTTP.Get().TLS.LoadTLSConfig(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("http::tls: %w", err))
+	section, client := c.tls()
+	if _, err := client.LoadTLSConfig(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("%s::tls: %w", section, err))
+	}
+	if c.ReceiptKeyFile != "" {
+		errs = append(errs, receiptFile(c.ReceiptKeyFile).Check())
 	}
 	if !c.Flare.HasValue() {
 		return errors.Join(errs...)

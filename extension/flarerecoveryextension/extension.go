@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/recovery"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
@@ -36,7 +36,7 @@ type recoveryExtension struct {
 
 	// Set by Start.
 	loop    *recovery.Loop
-	client  *http.Client
+	client  otlpsend.Client
 	bucket  store
 	metrics *metrics
 
@@ -77,19 +77,15 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if err := flare.CheckFIPS(); err != nil {
 		return fmt.Errorf("flare_recovery: %w", err)
 	}
-	client, err := e.cfg.Forward.HTTP.ToClient(ctx, host.GetExtensions(), e.set.TelemetrySettings)
+	client, err := otlpclient.New(ctx, otlpclient.Config{HTTP: &e.cfg.Forward.HTTP}, host, e.set.TelemetrySettings)
 	if err != nil {
-		return fmt.Errorf("forward::http: %w", err)
+		return fmt.Errorf("forward::%w", err)
 	}
 	e.client = client
-	transport, err := otlpsend.NewHTTP(client, e.cfg.Forward.HTTP.Endpoint)
-	if err != nil {
-		return fmt.Errorf("forward::http: %w", err)
-	}
 	if e.bucket, err = e.openStore(e.cfg.S3); err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	e.loop = recovery.New(e.settings(transport, host))
+	e.loop = recovery.New(e.settings(client, host))
 	if e.metrics, err = newMetrics(e.set, e.loop.Snapshot); err != nil {
 		return err
 	}
@@ -162,7 +158,7 @@ func (e *recoveryExtension) Shutdown(ctx context.Context) error {
 		e.metrics.close()
 	}
 	if e.client != nil {
-		e.client.CloseIdleConnections()
+		e.client.Close()
 	}
 	if e.bucket != nil {
 		e.bucket.Close()

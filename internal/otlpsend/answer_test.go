@@ -29,6 +29,8 @@ type reply struct {
 	header map[string]string
 	body   []byte
 	cut    bool // promise a longer body and hang up
+
+	trailer map[string]string
 }
 
 func (a reply) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
@@ -38,13 +40,25 @@ func (a reply) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 	if a.cut {
 		w.Header().Set("Content-Length", "1000")
 	}
+	for key := range a.trailer {
+		w.Header().Add("Trailer", key)
+	}
 	w.WriteHeader(a.code)
 	_, _ = w.Write(a.body)
+	for key, value := range a.trailer {
+		w.Header().Set(key, value)
+	}
 	if a.cut {
 		w.(http.Flusher).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }
+
+func answerOf(code int, header map[string]string, body []byte) reply {
+	return reply{code: code, header: header, body: body}
+}
+
+func (a reply) cutOff() reply { a.cut = true; return a }
 
 // must is for values of a table that is built before any test runs.
 func must[T any](v T, err error) T {
@@ -67,7 +81,7 @@ func partialSuccess(rejected int64, message string) []byte {
 
 // send posts one small frame of logs to url with an ordinary client.
 func send(t *testing.T, url string) otlpsend.Answer {
-	transport, err := otlpsend.NewHTTP(freshClient(t), url)
+	transport, err := overHTTP(freshClient(t), url)
 	require.NoError(t, err)
 	return transport.Send(t.Context(), &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("zstd frame")})
 }
@@ -106,60 +120,60 @@ var answers = []struct {
 	reply reply
 	want  want
 }{
-	{"200 right", reply{200, pb, partialSuccess(0, ""), false}, want{}},
-	{"200 no body", reply{200, pb, nil, false}, want{}},
-	{"200 with parameters", reply{200, map[string]string{"Content-Type": protobuf + "; charset=utf-8"}, nil, false}, want{}},
-	{"200 with broken parameters", reply{200, map[string]string{"Content-Type": protobuf + "; x"}, nil, false}, want{}},
-	{"200 partial", reply{200, pb, partialSuccess(3, "too\nold\x00"), false}, want{rejected: 3, message: "too old"}},
-	{"200 partial, less than nothing", reply{200, pb, partialSuccess(-3, ""), false}, want{}},
-	{"200 parked", reply{200, html, page, false}, notAck},
-	{"200 json", reply{200, map[string]string{"Content-Type": "application/json"}, []byte(`{"status":"ok"}`), false}, notAck},
-	{"200 no type", reply{200, map[string]string{"Content-Type": ""}, nil, false}, notAck},
-	{"200 cut off", reply{200, pb, partialSuccess(0, "x"), true}, notAck},
-	{"200 too long", reply{200, pb, make([]byte, 65<<10), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck, err: "64 KiB"}},
-	{"200 garbage", reply{200, pb, page, false}, notAck},
-	{"204", reply{204, nil, nil, false}, notAck},
-	{"202", reply{202, pb, nil, false}, notAck},
-	{"304", reply{304, nil, nil, false}, notAck},
+	{"200 right", answerOf(200, pb, partialSuccess(0, "")), want{}},
+	{"200 no body", answerOf(200, pb, nil), want{}},
+	{"200 with parameters", answerOf(200, map[string]string{"Content-Type": protobuf + "; charset=utf-8"}, nil), want{}},
+	{"200 with broken parameters", answerOf(200, map[string]string{"Content-Type": protobuf + "; x"}, nil), want{}},
+	{"200 partial", answerOf(200, pb, partialSuccess(3, "too\nold\x00")), want{rejected: 3, message: "too old"}},
+	{"200 partial, less than nothing", answerOf(200, pb, partialSuccess(-3, "")), want{}},
+	{"200 parked", answerOf(200, html, page), notAck},
+	{"200 json", answerOf(200, map[string]string{"Content-Type": "application/json"}, []byte(`{"status":"ok"}`)), notAck},
+	{"200 no type", answerOf(200, map[string]string{"Content-Type": ""}, nil), notAck},
+	{"200 cut off", answerOf(200, pb, partialSuccess(0, "x")).cutOff(), notAck},
+	{"200 too long", answerOf(200, pb, make([]byte, 65<<10)), want{verdict: otlpsend.Broken, cause: otlpsend.CauseNotAnAck, err: "64 KiB"}},
+	{"200 garbage", answerOf(200, pb, page), notAck},
+	{"204", answerOf(204, nil, nil), notAck},
+	{"202", answerOf(202, pb, nil), notAck},
+	{"304", answerOf(304, nil, nil), notAck},
 
-	{"400 firewall", reply{400, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"400 says nothing", reply{400, pb, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"400 cut off", reply{400, pb, statusBody(codes.InvalidArgument, "bad"), true}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"400 Status", reply{400, pb, statusBody(codes.InvalidArgument, "bad span id"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "bad span id"}},
-	{"400 Status as json", reply{400, map[string]string{"Content-Type": "application/json"}, []byte(`{"code":3}`), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"400 too large", reply{400, pb, statusBody(codes.InvalidArgument, "http: request body too large"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "http: request body too large"}},
-	{"400 by reason", reply{400, pb, statusBody(codes.InvalidArgument, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"}), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
-	{"400 about a length in the data", reply{400, pb, statusBody(codes.InvalidArgument, "not valid: a length that is too large"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "not valid: a length that is too large"}},
-	{"400 headers too large, nginx", reply{400, html, []byte("Request Header Or Cookie Too Large"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"400 encoding", reply{400, pb, statusBody(codes.InvalidArgument, "unsupported Content-Encoding: zstd"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "unsupported Content-Encoding: zstd", err: "check compression"}},
-	{"401", reply{401, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
-	{"403", reply{403, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
-	{"404", reply{404, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "http::endpoint"}},
-	{"405", reply{405, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"407", reply{407, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseProxy}},
-	{"408", reply{408, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseTimeout}},
-	{"413", reply{413, html, page, false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient}},
-	{"415", reply{415, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "check compression"}},
-	{"418", reply{418, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"421", reply{421, pb, statusBody(codes.FailedPrecondition, "audience"), false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "audience", err: "check audience"}},
-	{"422 Status", reply{422, pb, statusBody(codes.InvalidArgument, "no"), false}, want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "no"}},
-	{"422 page", reply{422, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
-	{"429", reply{429, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-	{"429 seconds", reply{429, retry("7"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 7 * time.Second}},
-	{"429 date", reply{429, retry("Wed, 25 Nov 2026 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 9 * time.Second}},
-	{"429 the past", reply{429, retry("Wed, 25 Nov 2020 06:31:09 GMT"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-	{"429 a year", reply{429, retry("31536000"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
-	{"429 for ever", reply{429, retry("9223372036854775807"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
-	{"429 soon", reply{429, retry("soon"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
-	{"429 larger than max", reply{429, pb, statusBody(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)"), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "grpc: received message larger than max (5 vs. 4)"}},
-	{"429 by reason", reply{429, pb, statusBody(codes.ResourceExhausted, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"}), false}, want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
-	{"500", reply{500, html, page, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
-	{"501", reply{501, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
-	{"502", reply{502, html, page, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-	{"503", reply{503, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-	{"503 throttled", reply{503, retry("2"), nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 2 * time.Second}},
-	{"504", reply{504, nil, nil, false}, want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
-	{"599", reply{599, nil, nil, false}, want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+	{"400 firewall", answerOf(400, html, page), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 says nothing", answerOf(400, pb, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 cut off", answerOf(400, pb, statusBody(codes.InvalidArgument, "bad")).cutOff(), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 Status", answerOf(400, pb, statusBody(codes.InvalidArgument, "bad span id")), want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "bad span id"}},
+	{"400 Status as json", answerOf(400, map[string]string{"Content-Type": "application/json"}, []byte(`{"code":3}`)), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 too large", answerOf(400, pb, statusBody(codes.InvalidArgument, "http: request body too large")), want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "http: request body too large"}},
+	{"400 by reason", answerOf(400, pb, statusBody(codes.InvalidArgument, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"})), want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
+	{"400 about a length in the data", answerOf(400, pb, statusBody(codes.InvalidArgument, "not valid: a length that is too large")), want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "not valid: a length that is too large"}},
+	{"400 headers too large, nginx", answerOf(400, html, []byte("Request Header Or Cookie Too Large")), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"400 encoding", answerOf(400, pb, statusBody(codes.InvalidArgument, "unsupported Content-Encoding: zstd")), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "unsupported Content-Encoding: zstd", err: "check compression"}},
+	{"401", answerOf(401, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
+	{"403", answerOf(403, html, page), want{verdict: otlpsend.Broken, cause: otlpsend.CauseAuth}},
+	{"404", answerOf(404, html, page), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "http::endpoint"}},
+	{"405", answerOf(405, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"407", answerOf(407, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseProxy}},
+	{"408", answerOf(408, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseTimeout}},
+	{"413", answerOf(413, html, page), want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient}},
+	{"415", answerOf(415, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, err: "check compression"}},
+	{"418", answerOf(418, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"421", answerOf(421, pb, statusBody(codes.FailedPrecondition, "audience")), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient, message: "audience", err: "check audience"}},
+	{"422 Status", answerOf(422, pb, statusBody(codes.InvalidArgument, "no")), want{verdict: otlpsend.BadData, cause: otlpsend.CauseClient, message: "no"}},
+	{"422 page", answerOf(422, html, page), want{verdict: otlpsend.Broken, cause: otlpsend.CauseClient}},
+	{"429", answerOf(429, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 seconds", answerOf(429, retry("7"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 7 * time.Second}},
+	{"429 date", answerOf(429, retry("Wed, 25 Nov 2026 06:31:09 GMT"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 9 * time.Second}},
+	{"429 the past", answerOf(429, retry("Wed, 25 Nov 2020 06:31:09 GMT"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 a year", answerOf(429, retry("31536000"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
+	{"429 for ever", answerOf(429, retry("9223372036854775807"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: time.Hour}},
+	{"429 soon", answerOf(429, retry("soon"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled}},
+	{"429 larger than max", answerOf(429, pb, statusBody(codes.ResourceExhausted, "grpc: received message larger than max (5 vs. 4)")), want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "grpc: received message larger than max (5 vs. 4)"}},
+	{"429 by reason", answerOf(429, pb, statusBody(codes.ResourceExhausted, "no", &errdetails.ErrorInfo{Reason: "MESSAGE_TOO_LARGE", Domain: "lifeline"})), want{verdict: otlpsend.TooLarge, cause: otlpsend.CauseClient, message: "no"}},
+	{"500", answerOf(500, html, page), want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+	{"501", answerOf(501, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
+	{"502", answerOf(502, html, page), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"503", answerOf(503, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"503 throttled", answerOf(503, retry("2"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 2 * time.Second}},
+	{"504", answerOf(504, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
+	{"599", answerOf(599, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
 }
 
 func TestEveryAnswerOfTheTable(t *testing.T) {
@@ -168,15 +182,19 @@ func TestEveryAnswerOfTheTable(t *testing.T) {
 			server := httptest.NewServer(test.reply)
 			defer server.Close()
 			answer := send(t, server.URL)
-			got := want{answer.Verdict, answer.Cause, answer.RetryAfter, answer.Rejected, answer.Message, test.want.err}
-			require.Equal(t, test.want, got, "error: %v", answer.Err)
+			test.want.check(t, answer)
 			require.False(t, answer.Date.IsZero(), "every server told its time")
-			if answer.Verdict == otlpsend.Delivered {
-				require.NoError(t, answer.Err)
-			} else {
-				require.ErrorContains(t, answer.Err, test.want.err)
-			}
 		})
+	}
+}
+
+func (w want) check(t *testing.T, answer otlpsend.Answer) {
+	got := want{answer.Verdict, answer.Cause, answer.RetryAfter, answer.Rejected, answer.Message, w.err}
+	require.Equal(t, w, got, "error: %v", answer.Err)
+	if answer.Verdict == otlpsend.Delivered {
+		require.NoError(t, answer.Err)
+	} else {
+		require.ErrorContains(t, answer.Err, w.err)
 	}
 }
 
@@ -188,13 +206,13 @@ func TestNoRedirectIsEverFollowed(t *testing.T) {
 			w.Header().Set("Content-Type", protobuf)
 		}))
 		defer elsewhere.Close()
-		server := httptest.NewServer(reply{code, map[string]string{"Location": elsewhere.URL + "/v1/logs"}, nil, false})
+		server := httptest.NewServer(answerOf(code, map[string]string{"Location": elsewhere.URL + "/v1/logs"}, nil))
 		defer server.Close()
 		// A client that follows redirects, as every http.Client does by itself,
 		// must lose that habit; the caller's own copy must keep it.
 		client := freshClient(t)
 		client.CheckRedirect = func(*http.Request, []*http.Request) error { return nil }
-		transport, err := otlpsend.NewHTTP(client, server.URL)
+		transport, err := overHTTP(client, server.URL)
 		require.NoError(t, err)
 		answer := transport.Send(t.Context(), &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("x")})
 		require.Equal(t, otlpsend.Broken, answer.Verdict)
@@ -206,11 +224,7 @@ func TestNoRedirectIsEverFollowed(t *testing.T) {
 }
 
 func TestLongMessagesAreCut(t *testing.T) {
-	server := httptest.NewServer(reply{
-		400,
-		map[string]string{"Content-Type": protobuf},
-		statusBody(codes.InvalidArgument, strings.Repeat("é\n\x1b[31mno ", 200)), false,
-	})
+	server := httptest.NewServer(answerOf(400, pb, statusBody(codes.InvalidArgument, strings.Repeat("é\n\x1b[31mno ", 200))))
 	defer server.Close()
 	answer := send(t, server.URL)
 	require.LessOrEqual(t, len(answer.Message), 256)
@@ -243,4 +257,19 @@ func FuzzClassify(f *testing.F) {
 			}
 		}
 	})
+}
+
+// overHTTP returns a transport that uses the client, whatever fails.
+func overHTTP(client *http.Client, endpoint string) (*otlpsend.HTTP, error) {
+	return otlpsend.NewHTTP(endpoint, func() (*otlpsend.HTTPConn, error) {
+		return &otlpsend.HTTPConn{Client: client, Close: client.CloseIdleConnections}, nil
+	}, otlpsend.Options{})
+}
+
+// fresh makes clients with connections of their own, like that of the model.
+func fresh(model *http.Transport) func() (*otlpsend.HTTPConn, error) {
+	return func() (*otlpsend.HTTPConn, error) {
+		transport := model.Clone()
+		return &otlpsend.HTTPConn{Client: &http.Client{Transport: transport}, Close: transport.CloseIdleConnections}, nil
+	}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 // protobufType is the only Content-Type we send, hence the only one of an ack:
@@ -28,6 +29,7 @@ type Response struct {
 	Body    []byte // at most 64 KiB
 	BodyErr error  // the body was cut off or too long; Body is then empty
 	Now     time.Time
+	Verify  func(receipt string) error // nil: no receipt is demanded
 }
 
 // Classify says what an HTTP answer means. It is a pure function.
@@ -37,7 +39,7 @@ func Classify(r Response) Answer {
 	case r.Status == http.StatusOK:
 		a = classifyOK(r)
 	case r.Status < 400:
-		a = Answer{Verdict: Broken, Cause: CauseNotAnAck, Err: statusError(r, "not an OTLP answer; redirects are never followed")}
+		a = notAnAck(statusError(r, "not an OTLP answer; redirects are never followed"))
 	default:
 		a = classifyRefusal(r)
 	}
@@ -45,22 +47,19 @@ func Classify(r Response) Answer {
 	return a
 }
 
-// classifyOK demands of a 200 that it proves to be an ack.
+// classifyOK demands of a 200 that it is an OTLP server's.
 func classifyOK(r Response) Answer {
-	foreign := func(detail string) Answer {
-		return Answer{Verdict: Broken, Cause: CauseNotAnAck, Err: statusError(r, detail)}
-	}
 	if r.BodyErr != nil {
-		return foreign(r.BodyErr.Error())
+		return notAnAck(statusError(r, r.BodyErr.Error()))
 	}
 	if !isProtobuf(r.Header) {
-		return foreign(fmt.Sprintf("Content-Type %q is not %s: this is no OTLP server", oneLine(r.Header.Get("Content-Type")), protobufType))
+		return notAnAck(statusError(r, fmt.Sprintf("Content-Type %q is not %s: this is no OTLP server", oneLine(r.Header.Get("Content-Type")), protobufType)))
 	}
-	rejected, message, err := decodeAck(r.Signal, r.Body)
-	if err != nil {
-		return foreign("the body does not decode as an OTLP answer")
+	a := judgeAck(r.Signal, r.Body, r.Header.Get(receipt.Header), r.Verify)
+	if a.Err != nil {
+		a.Err = statusError(r, a.Err.Error())
 	}
-	return Answer{Verdict: Delivered, Rejected: rejected, Message: oneLine(message)}
+	return a
 }
 
 // row is the meaning of an HTTP status. What no row names is Broken: the path
@@ -87,17 +86,11 @@ var rows = map[int]row{
 	http.StatusRequestEntityTooLarge: {TooLarge, CauseClient, ""},
 }
 
-const hintCompression = "the server does not take zstd: check compression"
+const hintCompression = "the server does not take what is sent: check compression"
 
 // classifyRefusal judges everything from 400 up.
 func classifyRefusal(r Response) Answer {
-	meaning, named := rows[r.Status]
-	if !named {
-		meaning = row{Broken, CauseClient, ""}
-		if r.Status >= 500 {
-			meaning.cause = CauseServer
-		}
-	}
+	meaning := statusRow(r.Status)
 	a := Answer{Verdict: meaning.verdict, Cause: meaning.cause, RetryAfter: retryAfter(r)}
 	if a.RetryAfter > 0 && r.Status == http.StatusServiceUnavailable {
 		a.Cause = CauseThrottled
@@ -119,6 +112,17 @@ func classifyRefusal(r Response) Answer {
 		a.Err = fmt.Errorf("%w: %s", a.Err, a.Message)
 	}
 	return a
+}
+
+// statusRow returns the meaning of a status from 400 up.
+func statusRow(code int) row {
+	switch meaning, named := rows[code]; {
+	case named:
+		return meaning
+	case code >= http.StatusInternalServerError:
+		return row{Broken, CauseServer, ""}
+	}
+	return row{Broken, CauseClient, ""}
 }
 
 // judgeBadRequest reads the Status of a 400 or 422. Only an OTLP server sends

@@ -2,12 +2,12 @@ package otlpsend
 
 import (
 	"strings"
+	"time"
 
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/pmetric/pmetricotlp"
 	"go.opentelemetry.io/collector/pdata/pprofile/pprofileotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
-	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -45,6 +45,8 @@ func decodeAck(s frame.Signal, body []byte) (rejected int64, message string, err
 type otlpStatus struct {
 	message string
 	reason  string // of the first ErrorInfo
+
+	retryAfter time.Duration // of RetryInfo
 }
 
 // decodeStatus returns the Status of a refusal, if the answer holds one that
@@ -57,15 +59,7 @@ func decodeStatus(r Response) (otlpStatus, bool) {
 	if s.GetCode() == 0 && s.GetMessage() == "" {
 		return otlpStatus{}, false
 	}
-	status := otlpStatus{message: s.GetMessage()}
-	for _, detail := range s.GetDetails() {
-		var info errdetails.ErrorInfo
-		if detail.MessageIs(&info) && detail.UnmarshalTo(&info) == nil {
-			status.reason = info.GetReason()
-			break
-		}
-	}
-	return status, true
+	return readStatus(&s), true
 }
 
 // tooLarge knows our own gateway by its reason, grpc-go and net/http by their

@@ -47,7 +47,7 @@ func TestWhatIsSent(t *testing.T) {
 		{"/team%2Fa/otlp", frame.Logs, "/team%2Fa/otlp/v1/logs"},
 		{"/otlp/?key=1", frame.Profiles, "/otlp/v1development/profiles?key=1"},
 	} {
-		transport, err := otlpsend.NewHTTP(freshClient(t), server.URL+test.endpoint)
+		transport, err := overHTTP(freshClient(t), server.URL+test.endpoint)
 		require.NoError(t, err)
 		released := 0
 		answer := transport.Send(t.Context(), &otlpsend.Request{
@@ -76,7 +76,7 @@ func TestWhatIsSent(t *testing.T) {
 
 func TestEndpointsThatAreNone(t *testing.T) {
 	for _, endpoint := range []string{"", "gateway:4318", "gateway.example.com", "ftp://gateway", "https://", "http://[::1", "/v1/traces"} {
-		_, err := otlpsend.NewHTTP(http.DefaultClient, endpoint)
+		_, err := overHTTP(http.DefaultClient, endpoint)
 		require.Error(t, err, endpoint)
 	}
 }
@@ -128,7 +128,7 @@ func TestNobodyReadsABodyThatWasReleased(t *testing.T) {
 			server.StartTLS()
 			defer server.Close()
 			defer close(over)
-			transport, err := otlpsend.NewHTTP(server.Client(), server.URL)
+			transport, err := overHTTP(server.Client(), server.URL)
 			require.NoError(t, err)
 			for _, signal := range []frame.Signal{frame.Traces, frame.Logs} {
 				body := &paged{data: make([]byte, 8<<20)}
@@ -168,7 +168,7 @@ func (k *keeper) RoundTrip(r *http.Request) (*http.Response, error) {
 
 func TestALateReaderOfAFrameIsCutOff(t *testing.T) {
 	k := &keeper{}
-	transport, err := otlpsend.NewHTTP(&http.Client{Transport: k}, "http://192.0.2.1")
+	transport, err := overHTTP(&http.Client{Transport: k}, "http://192.0.2.1")
 	require.NoError(t, err)
 	body := &paged{data: make([]byte, 1<<20)}
 	answer := transport.Send(t.Context(), &otlpsend.Request{Body: body, Released: body.release})
@@ -191,7 +191,7 @@ func TestABodyThatCanOnlyBeWritten(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	transport, err := otlpsend.NewHTTP(freshClient(t), server.URL)
+	transport, err := overHTTP(freshClient(t), server.URL)
 	require.NoError(t, err)
 	answer := transport.Send(t.Context(), &otlpsend.Request{Body: written{}})
 	require.Equal(t, otlpsend.Delivered, answer.Verdict, "error: %v", answer.Err)
@@ -224,8 +224,9 @@ func TestADeadHTTP2ConnectionIsLeft(t *testing.T) {
 	}
 	server.StartTLS()
 	defer server.Close()
-	transport, err := otlpsend.NewHTTP(server.Client(), server.URL)
+	transport, err := otlpsend.NewHTTP(server.URL, fresh(server.Client().Transport.(*http.Transport)), otlpsend.Options{})
 	require.NoError(t, err)
+	defer transport.Close()
 	attempt := func() otlpsend.Answer {
 		ctx, cancel := context.WithTimeout(t.Context(), 50e6)
 		defer cancel()

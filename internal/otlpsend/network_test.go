@@ -103,7 +103,7 @@ func trusting(t *testing.T, pool *x509.CertPool) *http.Client {
 }
 
 func sendWith(ctx context.Context, t *testing.T, client *http.Client, endpoint string) otlpsend.Answer {
-	transport, err := otlpsend.NewHTTP(client, endpoint)
+	transport, err := overHTTP(client, endpoint)
 	require.NoError(t, err)
 	return transport.Send(ctx, &otlpsend.Request{Signal: frame.Traces, Body: frame.Bytes(make([]byte, 1<<20))})
 }
@@ -303,7 +303,7 @@ func TestWhoCancelsGetsNoCause(t *testing.T) {
 func TestTheEndOfTheServersCertificateIsKnown(t *testing.T) {
 	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
 	cert, pool := certificate(t, "127.0.0.1", until)
-	transport, err := otlpsend.NewHTTP(trusting(t, pool), tlsServer(t, cert).URL)
+	transport, err := overHTTP(trusting(t, pool), tlsServer(t, cert).URL)
 	require.NoError(t, err)
 	require.True(t, transport.NotAfter().IsZero())
 	answer := transport.Send(t.Context(), &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("x")})

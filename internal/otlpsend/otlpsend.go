@@ -2,8 +2,8 @@
 // compressed, and decides what the answer means. A request counts as delivered
 // only if the answer proves to be an OTLP ack; a redirect is never followed.
 //
-// The package starts no goroutine and keeps no state between requests but the
-// connections of the HTTP client it was given.
+// The package starts no goroutine and keeps no state between requests but
+// connections.
 package otlpsend
 
 import (
@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 // Transport sends one request once. Send may be called concurrently; it reads
@@ -19,11 +20,44 @@ type Transport interface {
 	Send(ctx context.Context, f *Request) Answer
 }
 
+// Client is a Transport with connections of its own.
+type Client interface {
+	Transport
+	// NotAfter returns when the server's certificate ends, as of the last
+	// handshake, a failed one included; the zero time before the first, or
+	// without TLS.
+	NotAfter() time.Time
+	// Close closes the connections. Send must not be called any more.
+	Close()
+}
+
+// Compression is what a body is sent as. Stored it is always zstd.
+type Compression string
+
+// The compressions; anything but Zstd costs a decoding on every attempt.
+const (
+	Zstd Compression = "zstd"
+	Gzip Compression = "gzip"
+	None Compression = "none"
+)
+
+// Options are what both transports can do.
+type Options struct {
+	Compression Compression // empty: Zstd
+	// Receipts returns the keys in force: an ack counts only with a receipt.
+	// While it fails nothing is sent, because nothing could prove an ack. nil:
+	// no receipt is demanded.
+	Receipts func() (*receipt.Keys, error)
+	// Leave is told, before fresh connections are opened after two failures in a
+	// row, that the server in use should be avoided; may be nil.
+	Leave func()
+}
+
 // Request is one attempt to send a frame.
 type Request struct {
 	Signal   frame.Signal
 	Body     frame.Body          // one zstd frame of one export request
-	RawSize  int64               // bytes of the export request before compression
+	RawSize  int64               // bytes of the export request before compression; a receipt is made over it
 	Header   map[string]string   // lifeline-* headers
 	Meta     map[string][]string // client metadata sent as headers; lower-case keys
 	Released func()              // called exactly once, when Body is no longer read; may be nil

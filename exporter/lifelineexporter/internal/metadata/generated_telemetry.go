@@ -407,7 +407,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.LifelineGatewayNotAfter, err = builder.meter.Int64ObservableGauge(
 		"otelcol_lifeline_gateway_not_after",
-		metric.WithDescription("When the gateway's certificate ends, as Unix time, as of its last answer. [Alpha]"),
+		metric.WithDescription("When the gateway's certificate ends, as Unix time, as of the last handshake, a failed one included. [Alpha]"),
 		metric.WithUnit("s"),
 	)
 	errs = errors.Join(errs, err)

@@ -188,7 +188,7 @@ func AssertEqualLifelineFlares(t *testing.T, tt *componenttest.Telemetry, dps []
 func AssertEqualLifelineGatewayNotAfter(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_lifeline_gateway_not_after",
-		Description: "When the gateway's certificate ends, as Unix time, as of its last answer. [Alpha]",
+		Description: "When the gateway's certificate ends, as Unix time, as of the last handshake, a failed one included. [Alpha]",
 		Unit:        "s",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,

@@ -1,0 +1,78 @@
+// Package otlpclient makes the client of an OTLP server from the Collector's
+// configuration of HTTP and gRPC clients: exporter and recovery reach their
+// gateways the same way. Whatever the transport, the name is resolved anew for
+// fresh connections, a sick address is left for another, and addresses that
+// worked are kept for the day the name is gone.
+//
+// It starts no goroutine but those of net/http and gRPC, which Close ends.
+package otlpclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+
+	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configgrpc"
+	"go.opentelemetry.io/collector/config/confighttp"
+
+	"github.com/otel-lifeline/lifeline/internal/dial"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// Config says how to reach a server: exactly one of HTTP and GRPC is set.
+type Config struct {
+	HTTP    *confighttp.ClientConfig
+	GRPC    *configgrpc.ClientConfig
+	Senders int              // requests at the same time; HTTP keeps as many idle connections
+	Options otlpsend.Options // Leave is set here
+}
+
+// New returns the client. It opens no connection to wait for; it fails only for
+// a configuration that can not work. ctx gives values to what is made later, its
+// end ends nothing.
+func New(ctx context.Context, cfg Config, host component.Host, set component.TelemetrySettings) (otlpsend.Client, error) {
+	m := &maker{
+		ctx: context.WithoutCancel(ctx), cfg: cfg, extensions: host.GetExtensions(), set: set,
+		dialer: dial.New(), proxy: http.ProxyFromEnvironment,
+	}
+	return m.client()
+}
+
+// maker makes connections, again and again.
+type maker struct {
+	ctx        context.Context // of Start, without its end
+	cfg        Config
+	extensions map[component.ID]component.Component
+	set        component.TelemetrySettings
+	dialer     *dial.Dialer
+	proxy      func(*http.Request) (*url.URL, error)
+}
+
+func (m *maker) client() (otlpsend.Client, error) {
+	o := m.cfg.Options
+	o.Leave = m.dialer.Leave
+	switch {
+	case m.cfg.HTTP != nil:
+		c, err := otlpsend.NewHTTP(m.cfg.HTTP.Endpoint, m.http, o)
+		if err != nil {
+			return nil, fmt.Errorf("http: %w", err)
+		}
+		return c, nil
+	case m.cfg.GRPC != nil:
+		c, err := otlpsend.NewGRPC(m.grpc, o)
+		if err != nil {
+			return nil, fmt.Errorf("grpc: %w", err)
+		}
+		return c, nil
+	}
+	return nil, errors.New("neither http nor grpc is configured")
+}
+
+// dial is the way of all connections to the network.
+func (m *maker) dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return m.dialer.DialContext(ctx, network, addr)
+}
