@@ -27,5 +27,8 @@ func (c *Config) CheckFiles(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("protocols::%s::tls: %w", protocol, err))
 		}
 	}
+	if c.ReceiptKeyFile != "" {
+		errs = append(errs, newReceipts(c.ReceiptKeyFile).Check())
+	}
 	return errors.Join(errs...)
 }

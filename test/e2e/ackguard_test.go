@@ -85,6 +85,7 @@ func TestCheckOpensFiles(t *testing.T) {
 	secured := "yaml:receivers::lifeline::protocols::grpc::tls::cert_file: " + gateway
 	for key, sources := range map[string][]string{
 		"receivers::lifeline::protocols::grpc::tls::key_file":     {gateway, secured},
+		"receivers::lifeline::receipt_key_file":                   {gateway},
 		"exporters::kafka::tls::ca_file":                          {gateway},
 		"exporters::lifeline::flare::recipients_file":             {agent},
 		"exporters::lifeline::flare::signing_key_file":            {agent},

@@ -74,11 +74,12 @@ func away() trial.Fault {
 	}
 }
 
-// tooLargeForTheClient is a gateway with a limit on records that nothing fits.
+// tooLargeForTheClient is a gateway with a limit on records that nothing fits, which
+// ack_guard would not let start.
 func tooLargeForTheClient() trial.Fault {
 	return trial.Fault{
 		Break: func(ctx context.Context, tr *trial.Trial) func(context.Context) error {
-			tr.RestartGateway(ctx, trial.Soon, "yaml:exporters::kafka::producer::max_message_bytes: 1024")
+			tr.RestartGateway(ctx, trial.Soon, "yaml:extensions::ack_guard::mode: warn", "yaml:exporters::kafka::producer::max_message_bytes: 1024")
 			return func(ctx context.Context) error {
 				_, err := tr.Gateway.P.WaitLine(ctx, "The broker refuses a batch as too large", "MESSAGE_TOO_LARGE")
 				return err
