@@ -86,11 +86,8 @@ func (t *telemetry) callback(_ context.Context, o metric.Observer) error {
 	o.ObserveInt64(t.builder.ExporterQueueSize, r.items.Used, own)
 	o.ObserveInt64(t.builder.ExporterQueueCapacity, r.items.Capacity, own)
 	o.ObserveFloat64(t.builder.LifelineRingOldestAge, r.items.OldestAge.Seconds(), own)
-	for outcome, n := range r.items.Flares {
-		o.ObserveInt64(t.builder.LifelineFlares, n, metric.WithAttributes(t.id,
-			attribute.String("reason", string(outcome.Reason)), attribute.String("outcome", outcome.Outcome)))
-	}
 	if r.hasFlare {
+		t.observeFlares(o, r.items.Flares)
 		var ready int64
 		if r.ready {
 			ready = 1
@@ -108,6 +105,16 @@ func (t *telemetry) callback(_ context.Context, o metric.Observer) error {
 		}
 	}
 	return nil
+}
+
+// observeFlares shows the kinds that never came as well, as observeItems does.
+func (t *telemetry) observeFlares(o metric.Observer, flares map[delivery.FlareOutcome]int64) {
+	for _, reason := range []flare.Reason{flare.Expired, flare.RingFull, flare.Shutdown, flare.Rejected, flare.Drill, flare.Manual} {
+		for _, outcome := range delivery.Outcomes() {
+			o.ObserveInt64(t.builder.LifelineFlares, flares[delivery.FlareOutcome{Reason: reason, Outcome: outcome}], metric.WithAttributes(t.id,
+				attribute.String("reason", string(reason)), attribute.String("outcome", outcome)))
+		}
+	}
 }
 
 func (t *telemetry) observeItems(o metric.Observer, s frame.Signal, items delivery.Items) {

@@ -75,7 +75,16 @@ func TestAReadingAsMetrics(t *testing.T) {
 		point(8, "signal", "logs", "reason", "budget"), point(0, "signal", "logs", "reason", "ring_full"),
 		point(0, "signal", "logs", "reason", "shutdown"), point(0, "signal", "logs", "reason", "flare_unknown"),
 		point(0, "signal", "logs", "reason", "corrupt")), same)
-	metadatatest.AssertEqualLifelineFlares(t, tel, points(point(9, "reason", "drill", "outcome", "stored")), same)
+	var flares []metricdata.DataPoint[int64]
+	for _, reason := range []string{"expired", "ring_full", "shutdown", "rejected", "drill", "manual"} {
+		for outcome, n := range map[string]int64{"stored": 9, "given_up": 0, "failed": 0} {
+			if reason != "drill" {
+				n = 0
+			}
+			flares = append(flares, point(n, "reason", reason, "outcome", outcome))
+		}
+	}
+	metadatatest.AssertEqualLifelineFlares(t, tel, flares, same)
 	metadatatest.AssertEqualLifelineDrillLastPut(t, tel, points(point(400)), same)
 	metadatatest.AssertEqualExporterQueueSize(t, tel, points(point(4096)), same)
 	metadatatest.AssertEqualExporterQueueCapacity(t, tel, points(point(8192)), same)
@@ -100,7 +109,7 @@ func TestWhatIsNotThereIsNotShown(t *testing.T) {
 	a := newAgent(t, "http://127.0.0.1:9").start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
 	s := a.scrape()
-	for _, name := range []string{"lifeline_flare_ready", "lifeline_drill_last_put", "lifeline_gateway_not_after", "lifeline_client_not_after", "lifeline_signing_not_after"} {
+	for _, name := range []string{"lifeline_flare_ready", "lifeline_flares{outcome=stored,reason=expired}", "lifeline_drill_last_put", "lifeline_gateway_not_after", "lifeline_client_not_after", "lifeline_signing_not_after"} {
 		require.NotContains(t, s, name)
 	}
 	require.Contains(t, s, "lifeline_held_items{signal=logs}")

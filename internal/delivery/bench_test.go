@@ -46,3 +46,39 @@ func BenchmarkAccept(b *testing.B) {
 	}
 	require.NoError(b, e.Shutdown(b.Context()))
 }
+
+// closedGateway refuses everything and reads nothing.
+type closedGateway struct{}
+
+func (closedGateway) Send(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
+	r.Released()
+	return refusal
+}
+
+// BenchmarkOutage takes small calls into a ring that is full of small frames, in
+// an outage: every call drops the oldest frame, and wakes up the loop.
+func BenchmarkOutage(b *testing.B) {
+	e, err := New(Settings{
+		Agent: "a", Senders: 4, Transport: closedGateway{}, ShutdownTimeout: time.Second,
+		Frame: FrameSettings{MaxSize: 256 << 10},
+		Ring:  RingSettings{Capacity: 64 << 20, MaxAge: 5 * time.Minute},
+		Retry: RetrySettings{InitialInterval: time.Millisecond, MaxInterval: 10 * time.Millisecond, Timeout: time.Second},
+	})
+	require.NoError(b, err)
+	require.NoError(b, e.Start(b.Context()))
+	w := &world{padding: 100}
+	call, err := otlpcodec.EncodeLogs(w.newRecords(0, 5), 0)
+	require.NoError(b, err)
+	for range (64 << 20) / 4096 {
+		require.NoError(b, e.Accept(frame.Logs, nil, call))
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := e.Accept(frame.Logs, nil, call); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(e.ring.View().Held), "frames")
+	require.NoError(b, e.Shutdown(b.Context()))
+}

@@ -15,6 +15,7 @@ type gate struct {
 	next     time.Time     // when the next probe may begin, while closed
 	epoch    uint64        // counts failures that closed: those of attempts begun before are old news
 
+	broken   int     // failures of a broken path since the gate was open
 	suspects backoff // of frames that are bad themselves, as it seems
 
 	draining bool // shutdown: every sender goes on until it failed once
@@ -84,13 +85,18 @@ func (g *gate) refused(now time.Time, f failure) {
 	if f.epoch != g.epoch {
 		return // it failed since: several failures at once are one
 	}
-	wasOpen := !g.closed()
+	if !g.closed() {
+		g.broken = 0
+	}
 	g.width = 0
 	g.epoch++
 	// Full jitter: a fleet that lost one gateway must not come back as one.
 	wait := time.Duration(f.random * float64(g.interval))
 	g.interval = min(2*g.interval, g.retry.MaxInterval)
-	if f.broken && !wasOpen { // the first time it may be the frame
+	if f.broken {
+		g.broken++
+	}
+	if f.broken && g.broken > g.senders { // until then it may be the frames that were tried
 		wait = time.Duration((0.5 + f.random/2) * float64(g.retry.MaxInterval))
 	}
 	if f.after > 0 {

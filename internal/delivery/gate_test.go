@@ -42,8 +42,8 @@ func TestGateBacksOff(t *testing.T) {
 	}{
 		{"full jitter, low", failure{}, []time.Duration{0, 0, 0}},
 		{"full jitter, high", failure{random: 1}, []time.Duration{1, 2, 4, 8, 16, 30, 30}},
-		{"broken, low", failure{broken: true}, []time.Duration{0, 15, 15}},
-		{"broken, high", failure{broken: true, random: 1}, []time.Duration{1, 30, 30}},
+		{"broken, low", failure{broken: true}, []time.Duration{0, 0, 0, 0, 15, 15}},
+		{"broken, high", failure{broken: true, random: 1}, []time.Duration{1, 2, 4, 8, 30, 30}},
 		{"the server's wish is a floor", failure{after: 10 * time.Second}, []time.Duration{10, 10}},
 		{"with jitter", failure{after: 10 * time.Second, random: 0.5}, []time.Duration{15, 15}},
 		{"the backoff may be longer", failure{after: time.Second, random: 1}, []time.Duration{2, 2, 4, 8}},

@@ -123,6 +123,48 @@ func TestBothPathsDown(t *testing.T) {
 	}
 }
 
+// TestBackoffOfBuckets keeps every bucket refusing for hours: where there is no
+// right the next round comes after ten minutes at most, and where less is asked
+// for, it is no burst.
+func TestBackoffOfBuckets(t *testing.T) {
+	for _, tt := range []struct {
+		kind         bucket.Kind
+		atLeast, max time.Duration // between two rounds: at least once, and always
+	}{
+		{bucket.Denied, 2 * time.Minute, 10 * time.Minute},
+		{bucket.Throttled, 5 * time.Second, 30 * time.Second},
+		{bucket.Unreachable, 5 * time.Second, 30 * time.Second},
+	} {
+		t.Run(tt.kind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, nil)
+				w.gw.set(down)
+				var rounds []time.Time
+				w.buckets[0].Seen = func(bucket.Call) { rounds = append(rounds, time.Now()) }
+				for _, b := range w.buckets {
+					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: tt.kind})
+				}
+				require.NoError(t, w.accept(1))
+				w.wait(6 * time.Hour)
+				longest := time.Duration(0)
+				for i := range len(rounds) - 1 {
+					gap := rounds[i+1].Sub(rounds[i])
+					require.LessOrEqual(t, gap, tt.max)
+					longest = max(longest, gap)
+				}
+				require.GreaterOrEqual(t, longest, tt.atLeast)
+				require.Greater(t, len(rounds), 30)
+				require.Len(t, w.buckets[1].Calls(), len(rounds), "one PUT each a round")
+				require.Equal(t, int64(1), w.logs().Held)
+				w.gw.set(up)
+				w.wait(11 * time.Minute)
+				require.Equal(t, int64(1), w.logs().Delivered)
+				w.shutdown()
+			})
+		})
+	}
+}
+
 // TestParkedOnceAMinute parks a frame every second: the flares of rejected
 // frames are a minute apart, and each holds all that was parked meanwhile.
 func TestParkedOnceAMinute(t *testing.T) {

@@ -27,6 +27,9 @@ type Items struct {
 	LateAcks                            int64 // acks for items that had left the ring: duplicates
 }
 
+// Outcomes returns how a flare can end.
+func Outcomes() []string { return []string{outcomeStored, outcomeGivenUp, outcomeFailed} }
+
 // FlareOutcome is how a flare ended: "stored", "given_up" or "failed".
 type FlareOutcome struct {
 	Reason  flare.Reason

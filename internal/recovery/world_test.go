@@ -263,9 +263,13 @@ func badData() otlpsend.Answer {
 
 // drillLogs is the one record of a drill.
 func drillLogs() plog.Logs {
-	ld := plog.NewLogs()
-	rl := ld.ResourceLogs().AppendEmpty()
-	rl.Resource().Attributes().PutBool("lifeline.drill", true)
-	rl.ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetStr("drill")
+	piece, err := otlpcodec.EncodeDrill(otlpcodec.Drill{Agent: "acme/host-17", Time: time.Now()})
+	if err != nil {
+		panic(err)
+	}
+	ld, err := otlpcodec.DecodeLogs(piece.Raw)
+	if err != nil {
+		panic(err)
+	}
 	return ld
 }

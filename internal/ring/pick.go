@@ -41,7 +41,7 @@ func (r *Ring) suspectOut() bool {
 }
 
 // pickProbe returns a frame that was not tried while fewer than spread were, and
-// then, in turn, those that were, and after each round of them one more that was
+// then, in turn, those that were, and after half a round of them one more that was
 // not: frames that are bad themselves never keep the others from being tried.
 // A suspect is asked only when there is no other.
 func (r *Ring) pickProbe(spread int, suspects bool, due *Frame) *Frame {
@@ -62,7 +62,7 @@ func (r *Ring) pickProbe(spread int, suspects bool, due *Frame) *Frame {
 		first, last = due, due
 	}
 	switch {
-	case first != nil && (tried < spread || r.probes.round >= tried):
+	case first != nil && (tried < spread || 2*r.probes.round >= tried):
 		r.probes.round = 0
 		if r.probes.last = !r.probes.last; r.probes.last {
 			return first
