@@ -84,7 +84,7 @@ func (p *pages) check() error {
 			chunks, used = chunks+1, used+int64(n)
 		}
 	}
-	if chunks != p.chunks || used != p.out || len(p.rows[0]) > 1 || used == 0 && chunks > 0 {
+	if chunks != p.chunks || used != p.out || len(p.rows[0]) > p.spare {
 		return fmt.Errorf("%d chunks of %d, %d pages of %d, %d chunks empty", chunks, p.chunks, used, p.out, len(p.rows[0]))
 	}
 	return nil

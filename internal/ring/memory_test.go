@@ -93,7 +93,7 @@ func TestTheFullestChunkIsUsedFirst(t *testing.T) {
 func TestTheHeapHelpsOutWhenNothingCanBeMapped(t *testing.T) {
 	r := testRing(func(c *Config) { c.Join = false })
 	source := &counted{memory: system(), dry: true}
-	r.pool.source = source
+	r.pool = pages{source: source}
 	f := r.pushed(t, frame.Logs, "", "kept all the same")[0]
 	require.True(t, r.Seal(f, store))
 	require.Equal(t, 1, source.gets, "it was asked")
@@ -126,6 +126,7 @@ func TestALateReaderOfAFlareIsCutOff(t *testing.T) {
 	require.NoError(t, err)
 
 	b.Free()
+	r.pool.keep(0)
 	require.Zero(t, r.pool.chunks, "nothing is mapped any more")
 	for range 2 { // and the same when the pages are in use again
 		_, err = lent.Read(make([]byte, 1))

@@ -13,6 +13,10 @@ func (p page) bytes() []byte {
 	return p.of.mem[at : at+PageSize : at+PageSize]
 }
 
+// spareChunks is what a ring keeps when it is empty, 1 MiB: a frame that comes and
+// goes in a millisecond must not cost a mapping and its page faults.
+const spareChunks = 4
+
 // chunk is some pages that come from the system together.
 type chunk struct {
 	mem  []byte // nil: given back; a read that comes too late panics
@@ -32,6 +36,7 @@ func (c *chunk) used() int { return chunkPages - bits.OnesCount64(c.free) }
 // fullest chunks are used first, so that the others can empty and go back.
 type pages struct {
 	source memory
+	spare  int                      // chunks without a page in use that are kept for the next frame
 	rows   [chunkPages + 1][]*chunk // all chunks, by the number of pages in use
 	chunks int
 	out    int64 // pages handed out and not yet given back
@@ -71,8 +76,7 @@ func (p *pages) fullest() *chunk {
 	return c
 }
 
-// give takes pages back. One chunk without a page in use is kept while others
-// are in use, for the next frame; an idle ring keeps nothing.
+// give takes pages back.
 func (p *pages) give(back []page) {
 	p.out -= int64(len(back))
 	for len(back) > 0 {
@@ -82,11 +86,15 @@ func (p *pages) give(back []page) {
 			c.free |= 1 << back[0].n
 		}
 		p.shelve(c)
-		if len(p.rows[0]) > 1 {
-			p.drop(p.rows[0][0])
-		}
+		p.keep(p.spare)
 	}
-	if p.out == 0 && len(p.rows[0]) > 0 {
+}
+
+// keep gives back chunks without a page in use, but for n of them, and keeps no
+// more from now on.
+func (p *pages) keep(n int) {
+	p.spare = n
+	for len(p.rows[0]) > n {
 		p.drop(p.rows[0][0])
 	}
 }

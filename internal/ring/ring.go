@@ -65,7 +65,7 @@ type openKey struct {
 
 // New returns an empty ring.
 func New(cfg Config) *Ring {
-	r := &Ring{cfg: cfg, pool: pages{source: system()}, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
+	r := &Ring{cfg: cfg, pool: pages{source: system(), spare: spareChunks}, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
 	for s := range r.counts {
 		r.counts[s].flared, r.counts[s].lost = map[string]int64{}, map[string]int64{}
 	}

@@ -399,19 +399,24 @@ func TestBlobsStayWithinTheCapacity(t *testing.T) {
 	require.NoError(t, r.Check())
 }
 
-func TestIdleRingHoldsNoPages(t *testing.T) {
-	r := testRing(func(c *Config) { c.Join = false })
-	for range 5 {
+func TestIdleRingKeepsLittle(t *testing.T) {
+	const frames = 20 * chunkPages
+	r := testRing(func(c *Config) { c.Join, c.Capacity = false, 2*frames*PageSize })
+	for range frames {
 		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
 	}
-	for range 5 {
+	require.Greater(t, r.pool.chunks, spareChunks)
+	for range frames {
 		f, _ := r.Lease(Wish{Now: begin})
 		_, release, _ := r.Begin(f, begin, nil)
 		release()
 		r.Ack(f, 0)
 	}
-	require.Zero(t, r.pool.chunks)
+	require.Equal(t, spareChunks, r.pool.chunks)
 	require.Zero(t, r.Snapshot().Used)
+	require.NoError(t, r.Check())
+	r.LoseAll("shutdown")
+	require.Zero(t, r.pool.chunks)
 }
 
 // TestQueueOrder inserts at both ends and in the middle.

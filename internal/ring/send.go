@@ -272,6 +272,7 @@ func (r *Ring) LoseAll(reason string) {
 	for s := range r.closed {
 		r.closed[s] = true
 	}
+	r.pool.keep(0)
 	clear(r.openBy)
 	for _, s := range []state{open, held, sending} {
 		for f := r.queues[s].first; f != nil; f = r.queues[s].first {
