@@ -29,6 +29,7 @@ type Options struct {
 	Otelcol  string   // the otelcol-lifeline binary
 	Dir      string   // for the config file
 	Exporter string   // YAML: an entry of `exporters:`; ${env:OUT} is the next hop's host:port
+	Config   string   // YAML: all of the config but extensions and telemetry, instead of Exporter
 	Out      string   // host:port
 	Signals  []string // the pipelines; traces if empty
 	Env      []string
@@ -43,12 +44,17 @@ const config = `receivers:
   otlp: {protocols: {grpc: {endpoint: "${env:IN_GRPC}"}, http: {endpoint: "${env:IN_HTTP}"}}}
 exporters:
   %s
+service:
+  pipelines:
+%s`
+
+// observed is added to every config: health, metrics, and nothing else that costs.
+const observed = `yaml:
 extensions:
   health_check: {endpoint: "${env:HEALTH}"}
 service:
   extensions: [health_check]
-  pipelines:
-%s  telemetry:
+  telemetry:
     metrics: {readers: [{pull: {exporter: {prometheus: {host: 127.0.0.1, port: "${env:METRICS_PORT}"}}}}]}
 `
 
@@ -71,13 +77,16 @@ func StartCollector(ctx context.Context, o Options) (*Collector, error) {
 	for _, s := range o.Signals {
 		fmt.Fprintf(&pipelines, "    %s: {receivers: [otlp], exporters: [%s]}\n", s, id)
 	}
+	if o.Config == "" {
+		o.Config = fmt.Sprintf(config, o.Exporter, pipelines.String())
+	}
 	file := filepath.Join(o.Dir, o.Name+".yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, config, o.Exporter, pipelines.String()), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(o.Config), 0o600); err != nil {
 		return nil, fmt.Errorf("write the config of %s: %w", o.Name, err)
 	}
 	c := &Collector{GRPC: addrs[0], HTTP: addrs[1], metrics: addrs[3], name: o.Name}
 	c.Process, err = proc.Start(proc.Command{
-		Name: o.Name, Path: o.Otelcol, Args: []string{"--config", file}, Log: o.Log,
+		Name: o.Name, Path: o.Otelcol, Args: []string{"--config", file, "--config", observed}, Log: o.Log,
 		Env: append([]string{"IN_GRPC=" + addrs[0], "IN_HTTP=" + addrs[1], "HEALTH=" + addrs[2], "METRICS_PORT=" + port, "OUT=" + o.Out}, o.Env...),
 	})
 	if err != nil {

@@ -24,10 +24,10 @@ func main() {
 	flag.StringVar(&o.Otelcol, "otelcol", "bin/otelcol-lifeline", "the otelcol-lifeline binary")
 	flag.StringVar(&o.Lifeline, "lifeline", "bin/lifeline", "the lifeline command")
 	flag.StringVar(&o.Configs, "configs", "testdata/configs", "the directory of the shipped configs")
-	flag.IntVar(&c.Rounds, "rounds", 4, "how often each agent is measured")
+	flag.IntVar(&c.Rounds, "rounds", 4, "how often each agent and gateway is measured")
 	flag.IntVar(&c.Rate, "rate", 40_000, "spans per second")
 	flag.DurationVar(&c.For, "for", 2*time.Second, "one measurement")
-	parts := flag.String("parts", "agent,outage", "what is measured, separated by commas")
+	parts := flag.String("parts", "agent,gateway,outage", "what is measured, separated by commas")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -55,6 +55,12 @@ func run(ctx context.Context, parts []string, c bench.Cost, o bench.Outage) erro
 	}()
 	if slices.Contains(parts, "agent") {
 		lines, err := c.Run(ctx, 100, 1000)
+		if summary = append(summary, lines...); err != nil {
+			return err
+		}
+	}
+	if slices.Contains(parts, "gateway") {
+		lines, err := bench.Gateways(c).Run(ctx, 100, 1000)
 		if summary = append(summary, lines...); err != nil {
 			return err
 		}
