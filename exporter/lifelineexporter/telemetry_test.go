@@ -75,16 +75,7 @@ func TestAReadingAsMetrics(t *testing.T) {
 		point(8, "signal", "logs", "reason", "budget"), point(0, "signal", "logs", "reason", "ring_full"),
 		point(0, "signal", "logs", "reason", "shutdown"), point(0, "signal", "logs", "reason", "flare_unknown"),
 		point(0, "signal", "logs", "reason", "corrupt")), same)
-	var flares []metricdata.DataPoint[int64]
-	for _, reason := range []string{"expired", "ring_full", "shutdown", "rejected", "drill", "manual"} {
-		for outcome, n := range map[string]int64{"stored": 9, "given_up": 0, "failed": 0} {
-			if reason != "drill" {
-				n = 0
-			}
-			flares = append(flares, point(n, "reason", reason, "outcome", outcome))
-		}
-	}
-	metadatatest.AssertEqualLifelineFlares(t, tel, flares, same)
+	metadatatest.AssertEqualLifelineFlares(t, tel, flarePoints(point), same)
 	metadatatest.AssertEqualLifelineDrillLastPut(t, tel, points(point(400)), same)
 	metadatatest.AssertEqualExporterQueueSize(t, tel, points(point(4096)), same)
 	metadatatest.AssertEqualExporterQueueCapacity(t, tel, points(point(8192)), same)
@@ -102,6 +93,19 @@ func TestAReadingAsMetrics(t *testing.T) {
 	metadatatest.AssertEqualExporterQueueSize(t, tel, points(point(4096)), same)
 	require.Equal(t, before, reads, "a frozen reading is not taken again")
 	require.NoError(t, tel.Shutdown(t.Context()))
+}
+
+// flarePoints are the points of nine drills stored and nothing else.
+func flarePoints(point func(int64, ...string) metricdata.DataPoint[int64]) (points []metricdata.DataPoint[int64]) {
+	for _, reason := range []string{"expired", "ring_full", "shutdown", "rejected", "drill", "manual"} {
+		for outcome, n := range map[string]int64{"stored": 9, "given_up": 0, "failed": 0} {
+			if reason != "drill" {
+				n = 0
+			}
+			points = append(points, point(n, "reason", reason, "outcome", outcome))
+		}
+	}
+	return points
 }
 
 // Without flare nothing claims that a fallback would be ready, or not.
