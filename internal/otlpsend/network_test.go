@@ -299,14 +299,3 @@ func TestWhoCancelsGetsNoCause(t *testing.T) {
 	require.Equal(t, otlpsend.CauseNone, answer.Cause)
 	require.ErrorIs(t, answer.Err, context.Canceled)
 }
-
-func TestTheEndOfTheServersCertificateIsKnown(t *testing.T) {
-	until := time.Now().Add(time.Hour).UTC().Truncate(time.Second)
-	cert, pool := certificate(t, "127.0.0.1", until)
-	transport, err := overHTTP(trusting(t, pool), tlsServer(t, cert).URL)
-	require.NoError(t, err)
-	require.True(t, transport.NotAfter().IsZero())
-	answer := transport.Send(t.Context(), &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("x")})
-	require.Equal(t, otlpsend.Delivered, answer.Verdict, "error: %v", answer.Err)
-	require.Equal(t, until, transport.NotAfter())
-}

@@ -101,9 +101,13 @@ func classifyLocal(ctx context.Context, st *status.Status, trouble error) Answer
 	switch {
 	case trouble != nil:
 		return NetworkAnswer(ctx, trouble)
+	case strings.HasPrefix(text, "grpc: error while"):
+		return Answer{Verdict: Broken, Cause: CauseClient, Err: fmt.Errorf("nothing was sent: %s", text)}
+	case strings.Contains(text, "looked like an HTTP/1.1 header"), strings.Contains(text, "frame too large"):
+		return notAnAck(fmt.Errorf("gateway speaks another protocol: %s", text))
 	case ownLimit(st.Message()):
 		return notAnAck(fmt.Errorf("gateway answered: %w", errLongAnswer))
-	case strings.Contains(text, "keepalive"):
+	case strings.Contains(text, "keepalive"), strings.Contains(text, "deadline exceeded"), strings.Contains(text, "i/o timeout"):
 		return Answer{Verdict: Down, Cause: CauseTimeout, Err: errors.New(text)}
 	case st.Code() == codes.Unavailable, strings.Contains(text, "RST_STREAM"):
 		return NetworkAnswer(ctx, errors.New(text))
