@@ -9,12 +9,15 @@ CGO     := $(if $(RACE),1,0)
 # Extra flags for every go test, for example: make test TESTFLAGS='-v -run Conservation'
 TESTFLAGS ?=
 FUZZTIME  ?= 30s
+# The jars of Apache Kafka and what makes it start faster.
+KAFKA     := $(CURDIR)/.cache/kafka
+BINARIES  := OTELCOL=$(BIN)/otelcol-lifeline LIFELINE=$(BIN)/lifeline
 
 export PATH := $(TOOLS):$(PATH)
 # One set of build flags everywhere, so that every target shares one build cache.
 BUILD := CGO_ENABLED=0 $(GO) build -trimpath -ldflags='-s -w'
 
-.PHONY: all build demo test sim race generate fmt lint fuzz bench tools clean
+.PHONY: all build demo test test-kafka sim race generate fmt lint fuzz bench tools clean
 all: build
 
 build: ## the distribution and the CLI, in bin/
@@ -26,7 +29,16 @@ demo: build ## the main job, live: agent, gateway, recovery, embedded Kafka and 
 
 test: build ## what a contribution must pass
 	CGO_ENABLED=$(CGO) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /cmd/otelcol-lifeline)
-	cd test && CGO_ENABLED=$(CGO) OTELCOL=$(BIN)/otelcol-lifeline LIFELINE=$(BIN)/lifeline $(GO) test $(RACE) $(TESTFLAGS) ./...
+	cd test && CGO_ENABLED=$(CGO) $(BINARIES) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /apache$$)
+
+test-kafka: build $(KAFKA)/.stamp ## the same gateway in front of Apache Kafka: answers, and 20 kills. Needs Java and Maven
+	cd test && CGO_ENABLED=0 $(BINARIES) $(GO) test -count=1 -run '^TestKill$$' $(TESTFLAGS) ./e2e -kills 20
+	cd test && CGO_ENABLED=0 $(BINARIES) KAFKA_HOME=$(KAFKA) $(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./apache
+
+$(KAFKA)/.stamp: test/apache/pom.xml
+	rm -rf $(KAFKA) && mkdir -p $(KAFKA)
+	mvn -q -B -f $< org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies -DincludeScope=runtime -DoutputDirectory=$(KAFKA)/libs
+	@touch $@
 
 SEED ?= 1
 N    ?= 1000

@@ -14,6 +14,7 @@ require (
 	github.com/versity/versitygw v1.8.0
 	go.opentelemetry.io/collector/config/configopaque v1.64.0
 	go.opentelemetry.io/collector/pdata v1.64.0
+	golang.org/x/mod v0.41.0
 	golang.org/x/net v0.60.0
 	golang.org/x/sys v0.49.0
 )

@@ -21,6 +21,10 @@ import (
 var otelcol, lifeline, configs string
 
 func TestMain(m *testing.M) {
+	if os.Getenv(brokerDir) != "" {
+		fmt.Fprintln(os.Stderr, "broker:", runBroker())
+		os.Exit(1)
+	}
 	code, err := run(m)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "e2e:", err)

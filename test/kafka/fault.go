@@ -18,7 +18,10 @@ const (
 	AfterWrite
 )
 
-var errDead = errors.New("the broker is dead")
+var (
+	errDead = errors.New("the broker is dead")
+	errCut  = errors.New("the connection is cut")
+)
 
 // Die makes the broker die of the next write: from then on it says nothing more
 // to anybody, on old and new connections, until Restart. The channel is closed at
@@ -32,6 +35,17 @@ func (b *Broker) Die(when When) <-chan struct{} {
 		return nil, errDead, when == BeforeWrite // not handled: it is written, and its answer meets a dead connection
 	})
 	return died
+}
+
+// LoseAnswer makes the broker write what comes next, call then, and cut the
+// connection where it should answer. The client has not learnt of the cut while
+// then runs.
+func (b *Broker) LoseAnswer(then func()) {
+	b.cluster.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		b.cluster.DropControl()
+		b.cut.Store(&then)
+		return nil, nil, false
+	})
 }
 
 // Hang makes the broker stop at the next write, as a paused process does. The
@@ -89,6 +103,10 @@ func (c *conn) Read(p []byte) (int, error) {
 func (c *conn) Write(p []byte) (int, error) {
 	if c.broker.dead.Load() {
 		return 0, errors.Join(errDead, c.Close())
+	}
+	if then := c.broker.cut.Swap(nil); then != nil {
+		(*then)()
+		return 0, errors.Join(errCut, c.Close())
 	}
 	return c.Conn.Write(p)
 }

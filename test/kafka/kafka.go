@@ -37,7 +37,8 @@ type Broker struct {
 	dir     string
 	port    int
 	cluster *kfake.Cluster
-	dead    atomic.Bool // see Die
+	dead    atomic.Bool            // see Die
+	cut     atomic.Pointer[func()] // see LoseAnswer
 }
 
 // Start starts a broker that keeps its data in dir, on a free port of 127.0.0.1

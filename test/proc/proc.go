@@ -25,6 +25,7 @@ type Command struct {
 	Path string
 	Args []string
 	Env  []string  // the whole environment
+	Dir  string    // where it runs; empty: where this process does
 	Log  io.Writer // gets every line of stdout and stderr; may be nil
 }
 
@@ -46,7 +47,7 @@ const tail = 12
 // Start starts the command.
 func Start(c Command) (*Process, error) {
 	cmd := exec.Command(c.Path, c.Args...) //nolint:gosec // the caller's own binary
-	cmd.Env = c.Env
+	cmd.Env, cmd.Dir = c.Env, c.Dir
 	cmd.SysProcAttr = dieWithParent()
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -138,6 +139,30 @@ func containsAll(line string, parts []string) bool {
 func (p *Process) Kill() {
 	_ = p.cmd.Process.Kill() // an error means it has ended already
 	<-p.done
+}
+
+// Pause stops the child in the middle of what it does, until Resume.
+func (p *Process) Pause() error { return p.signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (p *Process) Resume() error { return p.signal(syscall.SIGCONT) }
+
+func (p *Process) signal(s syscall.Signal) error {
+	if err := p.cmd.Process.Signal(s); err != nil {
+		return fmt.Errorf("send %s to %s: %w", s, p.name, err)
+	}
+	return nil
+}
+
+// Killed returns an error unless the child has died of SIGKILL.
+func (p *Process) Killed(ctx context.Context) error {
+	err := p.Wait(ctx)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		if status, ok := exit.Sys().(syscall.WaitStatus); ok && status.Signaled() && status.Signal() == syscall.SIGKILL {
+			return nil
+		}
+	}
+	return errors.Join(p.failf("did not die of SIGKILL"), err)
 }
 
 // Stop sends SIGTERM and waits until the child has ended. It fails when the

@@ -178,6 +178,9 @@ func (s *Stack) makeGateway() error {
 	s.Gateway, err = s.Role("gateway", s.shipped("gateway"),
 		"LIFELINE_HTTP="+s.Addr.GatewayHTTP, "LIFELINE_GRPC="+s.Addr.GatewayGRPC,
 		"LIFELINE_RECOVERY_HTTP="+s.Addr.GatewayRecovery)
+	if err == nil && strings.Contains(s.Brokers, ",") { // the variable takes one broker
+		s.Gateway.Configs = append(s.Gateway.Configs, "yaml:exporters::kafka::brokers: ["+s.Brokers+"]")
+	}
 	return err
 }
 

@@ -67,8 +67,7 @@ func NoSuchTopic() Fault {
 func TopicMadeAgain() Fault {
 	return Fault{
 		Break: func(ctx context.Context, tr *Trial) func(context.Context) error {
-			tr.deleteTopic(ctx)
-			tr.makeTopic(ctx)
+			tr.MakeTopicAgain(ctx)
 			return func(ctx context.Context) error {
 				_, err := tr.Gateway.P.WaitLine(ctx, "The topic was deleted and made again", "restart", kafka.TracesTopic)
 				return err
@@ -76,6 +75,12 @@ func TopicMadeAgain() Fault {
 		},
 		Heal: func(ctx context.Context, tr *Trial) { tr.RestartGateway(ctx, Soon) },
 	}
+}
+
+// MakeTopicAgain deletes the topic of traces and makes it again, empty.
+func (tr *Trial) MakeTopicAgain(ctx context.Context) {
+	tr.deleteTopic(ctx)
+	tr.makeTopic(ctx)
 }
 
 // deleteTopic deletes the topic of traces with all it holds.

@@ -3,8 +3,8 @@
 // that know nothing but the wire, and a Collector of stock parts whose data must
 // all be in Kafka in the end.
 //
-// A Trial starts processes and owns them until the test ends. It must not be used
-// concurrently.
+// A Trial starts processes and owns them until the test ends. Request may be
+// called concurrently, nothing else.
 package trial
 
 import (
@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -32,7 +33,8 @@ var senderConfig []byte
 
 // Soon is the shipped gateway's clock made short: whatever Kafka's client does
 // for 30 s, a client has its answer after a second.
-const Soon = "yaml:receivers::lifeline::ack_timeout: 1s\nreceivers::lifeline::admission::max_wait: 500ms"
+const Soon = "yaml:receivers::lifeline: {ack_timeout: 1s, admission: {max_wait: 500ms}}\n" +
+	"receivers::lifeline/recovery: {ack_timeout: 1s, admission: {max_wait: 500ms}}"
 
 // Trial is a gateway with a client of every kind in front of it.
 type Trial struct {
@@ -40,8 +42,11 @@ type Trial struct {
 	T      *testing.T
 	Sender *stack.Role // of stock parts; it has an exporter for each protocol
 
-	senses string // where the sender listens
-	conn   *grpc.ClientConn
+	shipped int    // how many of the gateway's configs are not the trial's own
+	senses  string // where the sender listens
+	conn    *grpc.ClientConn
+
+	mu     sync.Mutex   // guards the following
 	number uint64       // of the last request made
 	ledger audit.Ledger // of all that was sent: it must be in Kafka in the end
 }
@@ -54,11 +59,15 @@ func New(t *testing.T, o stack.Options, configs ...string) *Trial {
 	s, err := stack.NewGateway(o)
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, err)
-	tr := &Trial{Stack: s, T: t}
+	return Over(t, s, configs...)
+}
+
+// Over is New for the gateway of a stack that is there.
+func Over(t *testing.T, s *stack.Stack, configs ...string) *Trial {
+	t.Helper()
+	tr := &Trial{Stack: s, T: t, shipped: len(s.Gateway.Configs)}
 	s.Gateway.Configs = append(s.Gateway.Configs, configs...)
-	if brokers := strings.Split(s.Brokers, ","); len(brokers) > 1 {
-		s.Gateway.Configs = append(s.Gateway.Configs, "yaml:exporters::kafka::brokers: ["+s.Brokers+"]")
-	}
+	var err error
 	tr.Sender, tr.senses = sender(t, s)
 	tr.conn, err = grpc.NewClient(s.Addr.GatewayGRPC, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
@@ -88,8 +97,7 @@ func (tr *Trial) Start(ctx context.Context) {
 // the fault comes.
 func (tr *Trial) WarmUp(ctx context.Context) {
 	tr.T.Helper()
-	a := viaHTTP(ctx, tr.Addr.GatewayHTTP, tr.Request(1))
-	require.True(tr.T, a.OK(), a)
+	tr.SendUntilAcked(ctx, tr.Request(1)) // a cluster that has just started is slow
 }
 
 // Forget takes what was sent so far out of the judgement, for a fault that
@@ -101,29 +109,35 @@ func (tr *Trial) Forget() { tr.ledger = audit.Ledger{} }
 func (tr *Trial) RestartGateway(ctx context.Context, configs ...string) {
 	tr.T.Helper()
 	require.NoError(tr.T, tr.Gateway.Stop(ctx))
-	tr.Gateway.Configs = append(tr.Gateway.Configs[:1], configs...)
+	tr.Gateway.Configs = append(tr.Gateway.Configs[:tr.shipped], configs...)
 	require.NoError(tr.T, tr.Gateway.Start(ctx))
 }
 
 // Request makes a request of spans that differ from all others, and notes that
 // Kafka must hold it copies times in the end.
 func (tr *Trial) Request(copies int) []byte {
+	tr.mu.Lock()
+	defer tr.mu.Unlock()
 	tr.number++
 	request := stack.Spans(tr.number, time.Now())
 	for range copies {
-		require.NoError(tr.T, tr.ledger.Accept(frame.Traces, request))
+		if err := tr.ledger.Accept(frame.Traces, request); err != nil {
+			panic("trial: internal error: " + err.Error()) // spans made by the stack can be decoded
+		}
 	}
 	return request
 }
 
 // Settle waits until all that was sent is in Kafka, and requires that nothing
-// else is, and that every copy can be told by its batch id.
-func (tr *Trial) Settle(ctx context.Context) {
+// else is, and that every copy can be told by its batch id. It returns the
+// comparison.
+func (tr *Trial) Settle(ctx context.Context) audit.Row {
 	tr.T.Helper()
 	row, err := kafka.Await(ctx, tr.Brokers, frame.Traces, &tr.ledger)
 	require.NoError(tr.T, err)
 	require.True(tr.T, row.OK(), "%+v", row)
 	require.Equal(tr.T, row.Duplicates, row.Marked, "a copy without the batch id of the first: %+v", row)
+	return row
 }
 
 // RequireNothingDropped asserts that the stock sender has thrown nothing away.
