@@ -191,8 +191,18 @@ func (fb *fallback) notTaken(j *job, roomIsShort bool, retry time.Duration) {
 		fb.noRoom = true
 		return
 	}
-	fb.retryAt = time.Now().Add(retry)
+	fb.wait(j, retry)
 	fb.hopeless = j.last
+}
+
+// wait puts off the next flare after one that failed. Telemetry does not wait
+// for what made room for it.
+func (fb *fallback) wait(j *job, retry time.Duration) {
+	if j.telemetry() {
+		fb.retryAt = time.Now().Add(retry)
+		return
+	}
+	fb.otherAt = time.Now().Add(retry)
 }
 
 // sealed counts a sealed flare.
@@ -236,12 +246,8 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	case outcomeFailed:
 		fb.hopeless = j.last
 	}
-	switch {
-	case outcome == "" || outcome == outcomeStored:
-	case j.telemetry():
-		fb.retryAt = now.Add(retry)
-	default: // telemetry does not wait for what made room for it
-		fb.otherAt = now.Add(retry)
+	if outcome == outcomeGivenUp || outcome == outcomeFailed {
+		fb.wait(j, retry)
 	}
 }
 
