@@ -47,11 +47,7 @@ func encode(s frame.Signal, items, maxSize int64, marshal func() ([]byte, error)
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", s, err)
 	}
-	whole := Piece{Raw: raw, Items: items}
-	if pieces, err := SplitTo(s, whole, maxSize); err == nil {
-		return pieces, nil
-	}
-	return []Piece{whole}, nil // too deep for the walk: no reason to refuse it here
+	return divide(s, Piece{Raw: raw, Items: items}, maxSize), nil
 }
 
 // DecodeTraces decodes an export request.

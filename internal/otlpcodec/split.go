@@ -20,9 +20,14 @@ func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
 	if items < 2 || s == frame.Profiles {
 		return Piece{}, Piece{}, ErrOneItem
 	}
-	left.Items, right.Items = items/2, items-items/2
-	left.Raw, right.Raw = requests[s].cut(raw, left.Items)
+	left, right = halve(s, Piece{Raw: raw, Items: items})
 	return left, right, nil
+}
+
+// halve splits a request that was checked, of two items at least.
+func halve(s frame.Signal, p Piece) (left, right Piece) {
+	l, r := requests[s].cut(p.Raw, p.Items/2)
+	return Piece{Raw: l.join(), Items: p.Items / 2}, Piece{Raw: r.join(), Items: p.Items - p.Items/2}
 }
 
 // SplitTo splits until no piece is larger than maxSize bytes or holds more than
@@ -34,11 +39,21 @@ func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
 // than four times as large as p: else 2 MB could become 5 GB. Only a resource of
 // about maxSize comes to that.
 func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
-	d := divider{signal: s, maxSize: maxSize, spare: 3 * len(p.Raw)}
-	if err := d.divide(p); err != nil {
-		return nil, err
+	if maxSize > 0 && int64(len(p.Raw)) > maxSize {
+		items, err := Count(s, p.Raw)
+		if err != nil {
+			return nil, fmt.Errorf("split %d bytes: %w", len(p.Raw), err)
+		}
+		p.Items = items
 	}
-	return d.pieces, nil
+	return divide(s, p, maxSize), nil
+}
+
+// divide is SplitTo for a request that was checked.
+func divide(s frame.Signal, p Piece, maxSize int64) []Piece {
+	d := divider{signal: s, maxSize: maxSize, spare: 3 * len(p.Raw)}
+	d.divide(p)
+	return d.pieces
 }
 
 // divider splits one request.
@@ -49,34 +64,28 @@ type divider struct {
 	pieces  []Piece
 }
 
-func (d *divider) divide(p Piece) error {
+func (d *divider) divide(p Piece) {
 	if d.fits(p) || p.Items < 2 || d.signal == frame.Profiles {
 		d.pieces = append(d.pieces, p)
-		return nil
+		return
 	}
-	left, right, err := Split(d.signal, p.Raw)
-	if err != nil {
-		return fmt.Errorf("split %d bytes: %w", len(p.Raw), err)
-	}
+	left, right := halve(d.signal, p)
 	repeated := len(left.Raw) + len(right.Raw) - len(p.Raw)
 	fair := repeated <= len(p.Raw)/2 || d.fits(left) && d.fits(right)
 	if !fair || repeated > d.spare {
 		d.pieces = append(d.pieces, p)
-		return nil
+		return
 	}
 	d.spare -= repeated
-	if err := d.divide(left); err != nil {
-		return err
-	}
-	return d.divide(right)
+	d.divide(left)
+	d.divide(right)
 }
 
 func (d *divider) fits(p Piece) bool { return d.maxSize <= 0 || int64(len(p.Raw)) <= d.maxSize }
 
 // cut puts the first at items of a message that was walked before into left and
 // the others into right. Both get at least one: 0 < at < the items of b.
-func (m *message) cut(b []byte, at int64) (left, right []byte) {
-	left, right = make([]byte, 0, len(b)/2+256), make([]byte, 0, len(b)/2+256)
+func (m *message) cut(b []byte, at int64) (left, right parts) {
 	chosen := m.chosen(b)
 	for i := 0; i < len(b); {
 		w, end, _ := nextField(b, i)
@@ -86,27 +95,49 @@ func (m *message) cut(b []byte, at int64) (left, right []byte) {
 		replaced := f.role == oneof && i != chosen
 		i = end
 		if f.role == plain {
-			left, right = append(left, whole...), append(right, whole...)
+			left.add(whole)
+			right.add(whole)
 			continue
 		}
 		n := int64(1)
-		if f.role != item {
-			n, _ = new(walker).walk(f.msg, b[w.body:end], maxDepth)
+		if f.role != item && at > 0 {
+			n = f.msg.count(b[w.body:end])
 		}
 		switch {
 		case replaced: // nobody reads it
 		case at == 0:
-			right = append(right, whole...)
+			right.add(whole)
 		case n <= at:
-			left = append(left, whole...)
+			left.add(whole)
 			at -= n
 		default:
 			l, r := f.msg.cut(b[w.body:end], at)
-			left, right = appendNested(left, head, l), appendNested(right, head, r)
+			left.nest(head, l)
+			right.nest(head, r)
 			at = 0
 		}
 	}
 	return left, right
+}
+
+// count returns the items of a message that was walked before. It looks at
+// nothing below them.
+func (m *message) count(b []byte) (items int64) {
+	var chosen int64
+	for i := 0; i < len(b); {
+		w, end, _ := nextField(b, i)
+		switch f := m.numbered(w.num); f.role {
+		case item:
+			items++
+		case path:
+			items += f.msg.count(b[w.body:end])
+		case oneof:
+			chosen = f.msg.count(b[w.body:end])
+		case plain:
+		}
+		i = end
+	}
+	return items + chosen
 }
 
 // numbered returns the field with a number.
@@ -131,10 +162,38 @@ func (m *message) chosen(b []byte) int {
 	return last
 }
 
-// appendNested appends a nested message under the tag that head begins with.
-func appendNested(dst, head, body []byte) []byte {
+// parts is a message in slices of the one it is cut from, copied once at the end.
+type parts struct {
+	slices [][]byte
+	size   int
+}
+
+// add adds b, to the last slice if it stands behind that in memory.
+func (p *parts) add(b []byte) {
+	p.size += len(b)
+	if n := len(p.slices); n > 0 && len(b) > 0 {
+		last := p.slices[n-1]
+		if cap(last) > len(last) && &last[:len(last)+1][len(last)] == &b[0] {
+			p.slices[n-1] = last[:len(last)+len(b)]
+			return
+		}
+	}
+	p.slices = append(p.slices, b)
+}
+
+// nest adds a nested message under the tag that head begins with.
+func (p *parts) nest(head []byte, body parts) {
 	tag, _, _ := uvarint(head, 0)
-	dst = binary.AppendUvarint(dst, tag)
-	dst = binary.AppendUvarint(dst, uint64(len(body)))
-	return append(dst, body...)
+	p.add(binary.AppendUvarint(binary.AppendUvarint(nil, tag), uint64(body.size))) //nolint:gosec // a length
+	p.slices = append(p.slices, body.slices...)
+	p.size += body.size
+}
+
+// join returns the message in one new slice.
+func (p *parts) join() []byte {
+	b := make([]byte, 0, p.size)
+	for _, s := range p.slices {
+		b = append(b, s...)
+	}
+	return b
 }

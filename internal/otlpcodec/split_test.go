@@ -206,7 +206,9 @@ func TestSplitDoesNotMultiplyAroundOneRecord(t *testing.T) {
 	require.LessOrEqual(t, size, 4*len(raw))
 }
 
-func TestEncodeTakesWhatItCannotCut(t *testing.T) {
+// A record that nests too deep for the walk is no reason to refuse it, or those
+// beside it: what was just encoded is cut without being checked.
+func TestEncodeTakesWhatTheWalkRefuses(t *testing.T) {
 	ld := heavy(0, 10)
 	value := ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body()
 	for range 1000 {
@@ -214,8 +216,12 @@ func TestEncodeTakesWhatItCannotCut(t *testing.T) {
 	}
 	pieces, err := otlpcodec.EncodeLogs(ld, 100)
 	require.NoError(t, err)
-	require.Len(t, pieces, 1)
-	require.EqualValues(t, 10, pieces[0].Items)
+	_, items := totals(pieces)
+	require.Equal(t, 10, items)
+	require.Greater(t, len(pieces), 1)
+	for _, p := range pieces[1:] {
+		require.LessOrEqual(t, len(p.Raw), 100)
+	}
 	_, err = otlpcodec.SplitTo(frame.Logs, pieces[0], 100)
 	require.ErrorIs(t, err, otlpcodec.ErrMalformed)
 }
@@ -230,6 +236,19 @@ func TestEncodeLeavesInputAlone(t *testing.T) {
 	after, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
 	require.NoError(t, err)
 	require.Equal(t, before, after)
+}
+
+// BenchmarkEncode is what a call costs that is twice as large as a frame.
+func BenchmarkEncode(b *testing.B) {
+	td := testdata.GenerateTraces(4096)
+	size := (&ptrace.ProtoMarshaler{}).TracesSize(td)
+	b.SetBytes(int64(size))
+	b.ReportAllocs()
+	for b.Loop() {
+		pieces, err := otlpcodec.EncodeTraces(td, int64(size)*6/10)
+		require.NoError(b, err)
+		require.Len(b, pieces, 2)
+	}
 }
 
 func BenchmarkSplit(b *testing.B) {
