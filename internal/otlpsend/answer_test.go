@@ -172,6 +172,7 @@ var answers = []struct {
 	{"502", answerOf(502, html, page), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
 	{"503", answerOf(503, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
 	{"503 throttled", answerOf(503, retry("2"), nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 2 * time.Second}},
+	{"503 RetryInfo", answerOf(503, pb, statusBody(codes.Unavailable, "full", retryInfo(3*time.Second))), want{verdict: otlpsend.Down, cause: otlpsend.CauseThrottled, after: 3 * time.Second, message: "full"}},
 	{"504", answerOf(504, nil, nil), want{verdict: otlpsend.Down, cause: otlpsend.CauseServer}},
 	{"599", answerOf(599, nil, nil), want{verdict: otlpsend.Broken, cause: otlpsend.CauseServer}},
 }

@@ -92,12 +92,10 @@ const hintCompression = "the server does not take what is sent: check compressio
 func classifyRefusal(r Response) Answer {
 	meaning := statusRow(r.Status)
 	a := Answer{Verdict: meaning.verdict, Cause: meaning.cause, RetryAfter: retryAfter(r)}
-	if a.RetryAfter > 0 && r.Status == http.StatusServiceUnavailable {
-		a.Cause = CauseThrottled
-	}
 	hint := meaning.hint
 	if status, ok := decodeStatus(r); ok {
 		a.Message = oneLine(status.message)
+		a.RetryAfter = max(a.RetryAfter, status.retryAfter)
 		switch r.Status {
 		case http.StatusBadRequest, http.StatusUnprocessableEntity:
 			a.Verdict, hint = judgeBadRequest(status)
@@ -106,6 +104,9 @@ func classifyRefusal(r Response) Answer {
 				a.Verdict, a.Cause = TooLarge, CauseClient
 			}
 		}
+	}
+	if a.RetryAfter > 0 && r.Status == http.StatusServiceUnavailable {
+		a.Cause = CauseThrottled
 	}
 	a.Err = statusError(r, hint)
 	if a.Message != "" {

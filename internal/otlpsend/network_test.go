@@ -238,6 +238,26 @@ var outages = []struct {
 		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12
 		return sendWith(t.Context(), t, client, server.URL)
 	}},
+	{"our certificate is missing", otlpsend.CauseTLSOther, func(t *testing.T) otlpsend.Answer {
+		cert, pool := certificate(t, "127.0.0.1", soon())
+		server := httptest.NewUnstartedServer(http.HandlerFunc(ack))
+		server.TLS = serving(cert)
+		server.TLS.ClientAuth = tls.RequireAnyClientCert
+		server.Config.ErrorLog = log.New(io.Discard, "", 0)
+		server.StartTLS()
+		defer server.Close()
+		client := trusting(t, pool)
+		client.Transport.(*http.Transport).TLSClientConfig.MaxVersion = tls.VersionTLS12 // as above
+		return sendWith(t.Context(), t, client, server.URL)
+	}},
+	{"black hole", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
+		addr, served := listen(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		answer := sendWith(ctx, t, freshClient(t), "http://"+addr)
+		<-served
+		return answer
+	}},
 	{"proxy is gone", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
 		closed, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)

@@ -27,7 +27,7 @@ import (
 
 // h2c starts a server that takes HTTP/2 without TLS, as a gRPC client speaks it,
 // and counts its requests.
-func h2c(t *testing.T, handler http.Handler) (addr string, served *atomic.Int32) {
+func h2c(t testing.TB, handler http.Handler) (addr string, served *atomic.Int32) {
 	served = new(atomic.Int32)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		served.Add(1)
