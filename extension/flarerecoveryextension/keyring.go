@@ -2,7 +2,6 @@ package flarerecoveryextension
 
 import (
 	"errors"
-	"fmt"
 	"io"
 
 	"filippo.io/age"
@@ -59,7 +58,7 @@ func (k *keyring) current() *recovery.Keys {
 	}
 	if complete && changed {
 		k.keys = &recovery.Keys{Opener: opener, Identities: k.identities.value}
-		k.keys.Recipients, k.keys.Names = recipientsOf(k.identities.value)
+		k.keys.Recipients, k.keys.Names = recovery.RecipientsOf(k.identities.value)
 	}
 	return k.keys
 }
@@ -89,31 +88,4 @@ func parseSigners(r io.Reader) (*flare.Signers, int, error) {
 func parseRevoked(r io.Reader) (*flare.Revoked, int, error) {
 	s, err := flare.ParseRevoked(r)
 	return s, s.Len(), err
-}
-
-// nameLen is how much of a public key names an identity in a metric.
-const nameLen = 20
-
-// recipientsOf returns the public keys of identities for done markers, and the
-// names of all of them. age does not seal to both kinds at once, so only those of
-// the first one's kind are recipients; each of them opens a marker.
-func recipientsOf(identities []age.Identity) (to []age.Recipient, names []string) {
-	for _, id := range identities {
-		var r age.Recipient
-		same := false
-		switch id := id.(type) {
-		case *age.HybridIdentity:
-			r = id.Recipient()
-			_, same = identities[0].(*age.HybridIdentity)
-		case *age.X25519Identity:
-			r = id.Recipient()
-			_, same = identities[0].(*age.X25519Identity)
-		}
-		if same {
-			to = append(to, r)
-		}
-		name := fmt.Sprint(r)
-		names = append(names, name[:min(nameLen, len(name))])
-	}
-	return to, names
 }

@@ -5,8 +5,8 @@
 // Nothing unverified is ever forwarded, and nothing that fails a check is ever
 // deleted: it is copied to quarantine first, or stays where it is and waits.
 // Records may arrive twice after a crash or an answer that was lost; they carry
-// the same batch ids then. Opening damaged flares by hand, releasing from
-// quarantine and sharing the work between replicas are not done here.
+// the same batch ids then. byhand.go is for a person who does a part of this
+// work: the lifeline command. Sharing the work between replicas is not done here.
 //
 // A Loop starts no goroutine: Run is the loop, and everything but Snapshot
 // belongs to it. Calls are made one at a time.
