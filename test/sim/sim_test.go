@@ -75,7 +75,7 @@ var common = []string{
 
 var rare = []string{
 	"accept: full", "accept: too large", "keys: a flare found them broken",
-	"gateway: slow, not taken", "gateway: up, not taken", "gateway: hung_late, not taken",
+	"gateway: slow, not taken",
 	"store-0: half, not taken", "store-0: unreachable, not taken", "store-0: exists, not taken", "store-0: refused, not taken",
 	"store-0: slow, taken", "store-0: slow, not taken", "store-0: ok, not taken", "store-0: unknown_late, taken", "store-0: hung_late, taken",
 	"items: flared, ring_full", "items: flared, shutdown", "items: rejected and dropped", "items: acked late", "items: acked while a crash",
@@ -85,6 +85,9 @@ var rare = []string{
 
 // TestTheSameSeedIsTheSameRun plays some seeds twice.
 func TestTheSameSeedIsTheSameRun(t *testing.T) {
+	if shuffled {
+		t.Skip("the race detector shuffles goroutines: no two runs are the same")
+	}
 	keys := testKeys(t)
 	for i := range max(1, *runs/50) {
 		s := *seed + uint64(i)
