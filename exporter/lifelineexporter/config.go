@@ -9,6 +9,7 @@ import (
 	"go.opentelemetry.io/collector/config/configoptional"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
@@ -86,25 +87,15 @@ const (
 	dropOldest  = "drop_oldest"
 	refuse      = "refuse"
 	zstd        = string(otlpsend.Zstd)
-	gzip        = string(otlpsend.Gzip)
-	none        = string(otlpsend.None)
 )
 
 // defaultFlareSize is the largest flare unless configured otherwise.
 const defaultFlareSize = 8 * bytesize.MiB
 
 func createDefaultConfig() component.Config {
-	// A connection that died without a word is found in seconds, not minutes.
-	overHTTP := confighttp.NewDefaultClientConfig()
-	overHTTP.HTTP2ReadIdleTimeout = 10 * time.Second
-	overHTTP.HTTP2PingTimeout = 10 * time.Second
-	// gRPC servers hang up on whoever pings more often than they like; stock ones
-	// do not mind this.
-	overGRPC := configgrpc.NewDefaultClientConfig()
-	overGRPC.Keepalive = configoptional.Some(configgrpc.KeepaliveClientConfig{Time: 30 * time.Second, Timeout: 10 * time.Second})
 	return &Config{
-		HTTP:            configoptional.Default(overHTTP),
-		GRPC:            configoptional.Default(overGRPC),
+		HTTP:            configoptional.Default(otlpclient.DefaultHTTP()),
+		GRPC:            configoptional.Default(otlpclient.DefaultGRPC()),
 		Compression:     zstd,
 		Timeout:         30 * time.Second,
 		Retry:           RetryConfig{InitialInterval: time.Second, MaxInterval: 30 * time.Second},

@@ -76,7 +76,7 @@ func TestGRPCInsteadOfHTTP(t *testing.T) {
 	require.Equal(t, "gateway.example.com:4317", cfg.GRPC.Get().Endpoint)
 	require.Equal(t, 30*time.Second, cfg.GRPC.Get().Keepalive.Get().Time)
 	require.Equal(t, 10*time.Second, cfg.GRPC.Get().Keepalive.Get().Timeout)
-	require.Equal(t, gzip, cfg.Compression)
+	require.Equal(t, "gzip", cfg.Compression)
 }
 
 func TestTheDefaultSizeOfAFlare(t *testing.T) {

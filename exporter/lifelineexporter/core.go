@@ -165,7 +165,8 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 		r.stop = stop
 		r.watchers.Go(func() { r.fallback.watch(watch) })
 	}
-	_, secure := c.cfg.tls()
+	server := c.cfg.server()
+	_, secure := server.TLS()
 	clientCert := &clientCert{cfg: secure.Config}
 	c.metrics.observe(func() reading { return c.reading(r, clientCert) })
 	c.set.Logger.Info("The ring is ready. It grows to its capacity in an outage: leave it that room under the memory limit.",

@@ -12,7 +12,6 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
-	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 )
 
 // Limits of what can be configured.
@@ -39,19 +38,11 @@ func (f *faults) check(ok bool, format string, args ...any) {
 // what concerns several keys.
 func (c *Config) Validate() error {
 	var f faults
-	f.check(c.HTTP.HasValue() || c.GRPC.HasValue(), "http: missing, and grpc too; tell where the gateway is, such as http: {endpoint: https://gateway.example.com:4318} or grpc: {endpoint: gateway.example.com:4317}")
-	f.check(!c.HTTP.HasValue() || !c.GRPC.HasValue(), "grpc: stands beside http; remove one of the two: there is one way to the gateway")
-	if c.HTTP.HasValue() {
-		f.check(c.HTTP.Get().Timeout == 0, "http::timeout: remove it and use the exporter's own timeout")
-		f = append(f, otlpclient.ValidateHTTP(c.HTTP.Get()))
-	}
-	if c.GRPC.HasValue() {
-		f = append(f, otlpclient.ValidateGRPC(c.GRPC.Get()))
-	}
+	server := c.server()
+	f = append(f, server.Validate())
 	f.check(c.Agent == "" || frame.ValidAgent(c.Agent), "agent: %q must be 1 to %d printable ASCII characters without quote or backslash", c.Agent, frame.MaxAgent)
 	f.check(c.Audience == "" || frame.ValidAgent(c.Audience) && strings.TrimSpace(c.Audience) == c.Audience,
 		"audience: %q must be 1 to %d printable ASCII characters without quote, backslash or outer spaces", c.Audience, frame.MaxAgent)
-	f.check(c.Compression == zstd || c.Compression == gzip || c.Compression == none, "compression: %q must be %s, %s or %s", c.Compression, zstd, gzip, none)
 	f.check(c.Timeout > 0, "timeout: must be positive, such as 30s")
 	f.check(c.Senders >= 1 && c.Senders <= maxSenders, "senders: must be from 1 to %d", maxSenders)
 	f.check(c.Order == oldestFirst || c.Order == newestFirst, "order: %q must be %s or %s", c.Order, oldestFirst, newestFirst)
@@ -124,14 +115,8 @@ func (c *FlareConfig) Validate() error {
 // CheckFiles says what is wrong with the files that a valid Config names, as the
 // next start would find them. It uses no network.
 func (c *Config) CheckFiles(ctx context.Context) error {
-	var errs []error
-	section, client := c.tls()
-	if _, err := client.LoadTLSConfig(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("%s::tls: %w", section, err))
-	}
-	if c.ReceiptKeyFile != "" {
-		errs = append(errs, receiptFile(c.ReceiptKeyFile).Check())
-	}
+	server := c.server()
+	errs := []error{server.CheckFiles(ctx)}
 	if !c.Flare.HasValue() {
 		return errors.Join(errs...)
 	}

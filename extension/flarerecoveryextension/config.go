@@ -10,11 +10,16 @@ import (
 	"time"
 
 	"go.opentelemetry.io/collector/component"
+	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
+	"go.opentelemetry.io/collector/config/configopaque"
+	"go.opentelemetry.io/collector/config/configoptional"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
@@ -40,16 +45,25 @@ type Config struct {
 	Lease        bool             `mapstructure:"lease"`    // not supported yet
 }
 
-// ForwardConfig says where recovered records go.
+// ForwardConfig says where recovered records go: to the gateway's listener with
+// trust_flare_headers, or to any other OTLP server. HTTP or GRPC, exactly one.
 type ForwardConfig struct {
-	// HTTP is an OTLP/HTTP server: the gateway's listener with trust_flare_headers.
-	HTTP confighttp.ClientConfig `mapstructure:"http"`
+	HTTP configoptional.Optional[confighttp.ClientConfig] `mapstructure:"http"`
+	GRPC configoptional.Optional[configgrpc.ClientConfig] `mapstructure:"grpc"`
+
+	Compression    string        `mapstructure:"compression"`      // on the wire; stored it is always zstd
+	ReceiptKeyFile string        `mapstructure:"receipt_key_file"` // set: an ack must carry a receipt
+	Timeout        time.Duration `mapstructure:"timeout"`          // of one attempt
 	// TenantHeader carries the tenant of the principal that signed; "" sends none.
 	TenantHeader string `mapstructure:"tenant_header"`
+}
 
-	GRPC           map[string]any `mapstructure:"grpc"`             // not supported yet
-	Compression    string         `mapstructure:"compression"`      // not supported yet
-	ReceiptKeyFile string         `mapstructure:"receipt_key_file"` // not supported yet
+// server says how to reach the target.
+func (c *ForwardConfig) server() otlpclient.Config {
+	return otlpclient.Config{
+		HTTP: c.HTTP.Get(), GRPC: c.GRPC.Get(), Senders: senders,
+		Compression: c.Compression, ReceiptKeyFile: c.ReceiptKeyFile,
+	}
 }
 
 // QuarantineConfig bounds quarantine.
@@ -60,19 +74,26 @@ type QuarantineConfig struct {
 }
 
 func createDefaultConfig() component.Config {
-	http := confighttp.NewDefaultClientConfig()
-	http.Timeout = 30 * time.Second
-	// A dead flow is found in seconds, not with the next TCP timeout.
-	http.HTTP2ReadIdleTimeout, http.HTTP2PingTimeout = 10*time.Second, 10*time.Second
 	return &Config{
-		StatePrefix:  "lifeline/",
-		Forward:      ForwardConfig{HTTP: http},
+		StatePrefix: "lifeline/",
+		Forward: ForwardConfig{
+			HTTP:        configoptional.Default(otlpclient.DefaultHTTP()),
+			GRPC:        configoptional.Default(otlpclient.DefaultGRPC()),
+			Compression: string(otlpsend.Zstd),
+			Timeout:     30 * time.Second,
+		},
 		PollInterval: 30 * time.Second,
 		MaxAge:       336 * time.Hour,
 		Quarantine:   QuarantineConfig{MaxBytes: 10 * bytesize.GiB},
 		MaxRate:      32 * bytesize.MiB,
 	}
 }
+
+// What recovery does at the same time.
+const (
+	visits  = 8 // flares
+	senders = 8 // records on their way to the gateway
+)
 
 var prefixForm = regexp.MustCompile(`^([A-Za-z0-9._-]+/)+$`)
 
@@ -108,8 +129,9 @@ func (c *Config) CheckFiles(ctx context.Context) error {
 	if err := c.S3.CheckFiles(); err != nil {
 		errs = append(errs, fmt.Errorf("s3: %w", err))
 	}
-	if _, err := c.Forward.HTTP.TLS.LoadTLSConfig(ctx); err != nil {
-		errs = append(errs, fmt.Errorf("forward::http::tls: %w", err))
+	server := c.Forward.server()
+	if err := server.CheckFiles(ctx); err != nil {
+		errs = append(errs, fmt.Errorf("forward: %w", err))
 	}
 	return errors.Join(errs...)
 }
@@ -124,22 +146,30 @@ func (c *ForwardConfig) Validate() error {
 			errs = append(errs, fmt.Errorf(text, args...))
 		}
 	}
-	refuse(len(c.GRPC) > 0, "grpc: not supported yet; use http with the OTLP/HTTP port of the gateway")
-	refuse(c.Compression != "", "compression: not supported yet; records go out as they are stored, in zstd")
-	refuse(c.ReceiptKeyFile != "", "receipt_key_file: not supported yet; leave it out")
-	refuse(c.HTTP.Endpoint == "", "http::endpoint: missing; name the gateway's listener for recovery, such as https://gateway.internal:4319")
-	refuse(c.HTTP.Endpoint != "" && !strings.HasPrefix(c.HTTP.Endpoint, "http://") && !strings.HasPrefix(c.HTTP.Endpoint, "https://"),
-		"http::endpoint: must begin with http:// or https://")
-	refuse(c.HTTP.Timeout <= 0, "http::timeout: must be more than 0: an attempt without end stops recovery")
-	refuse(c.HTTP.Compression.IsCompressed(), "http::compression: records are compressed already; leave it out")
+	server := c.server()
+	errs = append(errs, server.Validate())
+	refuse(c.Timeout <= 0, "timeout: must be more than 0: an attempt without end stops recovery; use 30s")
 	refuse(c.TenantHeader != "" && !headerForm.MatchString(c.TenantHeader), "tenant_header: %q is not the name of a header, such as X-Scope-OrgID", c.TenantHeader)
 	refuse(flare.ReservedMeta(c.TenantHeader), "tenant_header: %q has a meaning of its own; use another name, such as X-Scope-OrgID", c.TenantHeader)
-	for _, pair := range c.HTTP.Headers {
-		refuse(c.TenantHeader != "" && sameHeader(pair.Name, c.TenantHeader),
-			"http::headers: %s is also the tenant_header, and a fixed value would give all tenants one name; remove it", pair.Name)
-		refuse(strings.HasPrefix(strings.ToLower(pair.Name), "lifeline-"), "http::headers: %s is set by recovery itself; remove it", pair.Name)
+	for section, headers := range c.headers() {
+		for _, pair := range headers {
+			refuse(c.TenantHeader != "" && sameHeader(pair.Name, c.TenantHeader),
+				"%s::headers: %s is also the tenant_header, and a fixed value would give all tenants one name; remove it", section, pair.Name)
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// headers returns the fixed headers by the section they stand in.
+func (c *ForwardConfig) headers() map[string]configopaque.MapList {
+	all := map[string]configopaque.MapList{}
+	if c.HTTP.HasValue() {
+		all["http"] = c.HTTP.Get().Headers
+	}
+	if c.GRPC.HasValue() {
+		all["grpc"] = c.GRPC.Get().Headers
+	}
+	return all
 }
 
 func sameHeader(a, b string) bool {

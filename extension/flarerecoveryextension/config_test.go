@@ -42,7 +42,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, 336*time.Hour, cfg.MaxAge)
 	require.Equal(t, 10*bytesize.GiB, cfg.Quarantine.MaxBytes)
 	require.Equal(t, 32*bytesize.MiB, cfg.MaxRate)
-	require.Equal(t, 30*time.Second, cfg.Forward.HTTP.Timeout)
+	require.Equal(t, 30*time.Second, cfg.Forward.Timeout)
 }
 
 func TestConfigFull(t *testing.T) {
@@ -98,15 +98,17 @@ func TestConfigErrors(t *testing.T) {
 		{"lease", true, []string{"lease:", "one recovery per bucket"}},
 		{"forward::http::endpoint", "", []string{"forward: http::endpoint: missing"}},
 		{"forward::http::endpoint", "gateway:4319", []string{"forward: http::endpoint:", "https://"}},
-		{"forward::http::timeout", "0s", []string{"forward: http::timeout:"}},
-		{"forward::http::compression", "gzip", []string{"forward: http::compression:", "leave it out"}},
+		{"forward::http::timeout", "5s", []string{"forward: http::timeout: remove it"}},
+		{"forward::timeout", "0s", []string{"forward: timeout:", "30s"}},
+		{"forward::http::compression", "gzip", []string{"forward: http::compression:", "remove it"}},
 		{"forward::http::headers", map[string]any{"x-scope-orgid": "one"}, []string{"http::headers:", "tenant_header"}},
-		{"forward::http::headers", map[string]any{"Lifeline-Agent": "one"}, []string{"http::headers:", "recovery itself"}},
+		{"forward::http::headers", map[string]any{"Lifeline-Agent": "one"}, []string{"http::headers:", "belongs to the component"}},
+		{"forward", map[string]any{"grpc": map[string]any{"endpoint": "gateway:4317", "headers": map[string]any{"x-scope-orgid": "one"}}}, []string{"grpc::headers:", "tenant_header"}},
+		{"forward", map[string]any{"grpc": map[string]any{"endpoint": "gateway:4317"}}, []string{"forward: grpc: stands beside http"}},
 		{"forward::tenant_header", "X Scope", []string{"forward: tenant_header:", "X-Scope-OrgID"}},
 		{"forward::tenant_header", "Authorization", []string{"forward: tenant_header:", "another name"}},
-		{"forward::grpc", map[string]any{"endpoint": "gateway:4317"}, []string{"forward: grpc: not supported yet"}},
-		{"forward::compression", "gzip", []string{"forward: compression: not supported yet"}},
-		{"forward::receipt_key_file", "/etc/k", []string{"forward: receipt_key_file: not supported yet"}},
+		{"forward::grpc::endpoint", "gateway", []string{"forward:", "host and port"}},
+		{"forward::compression", "lz4", []string{"forward: compression:", "zstd, gzip or none"}},
 		{"forwrad", "x", []string{"forwrad"}},
 	} {
 		t.Run(c.key, func(t *testing.T) {

@@ -60,14 +60,8 @@ func newExtension(set extension.Settings, cfg *Config) *recoveryExtension {
 
 // Dependencies names the extensions that the client of the gateway uses.
 func (e *recoveryExtension) Dependencies() []component.ID {
-	var ids []component.ID
-	if auth := e.cfg.Forward.HTTP.Auth.Get(); auth != nil {
-		ids = append(ids, auth.AuthenticatorID)
-	}
-	for _, m := range e.cfg.Forward.HTTP.Middlewares {
-		ids = append(ids, m.ID)
-	}
-	return ids
+	server := e.cfg.Forward.server()
+	return server.Dependencies()
 }
 
 // Start makes everything and runs nothing: the loop waits for Ready. It fails
@@ -77,7 +71,10 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if err := flare.CheckFIPS(); err != nil {
 		return fmt.Errorf("flare_recovery: %w", err)
 	}
-	client, err := otlpclient.New(ctx, otlpclient.Config{HTTP: &e.cfg.Forward.HTTP}, host, e.set.TelemetrySettings)
+	r := newReporter(e.set.Logger, host)
+	server := e.cfg.Forward.server()
+	server.ReceiptKeys = r.receipts
+	client, err := otlpclient.New(ctx, server, host, e.set.TelemetrySettings)
 	if err != nil {
 		return fmt.Errorf("forward::%w", err)
 	}
@@ -85,7 +82,7 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if e.bucket, err = e.openStore(e.cfg.S3); err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	e.loop = recovery.New(e.settings(client, host))
+	e.loop = recovery.New(e.settings(client, r))
 	if e.metrics, err = newMetrics(e.set, e.loop.Snapshot); err != nil {
 		return err
 	}
@@ -95,9 +92,8 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	return nil
 }
 
-func (e *recoveryExtension) settings(t otlpsend.Transport, host component.Host) recovery.Settings {
+func (e *recoveryExtension) settings(t otlpsend.Transport, r *reporter) recovery.Settings {
 	ring := newKeyring(e.cfg)
-	r := newReporter(e.set.Logger, host)
 	return recovery.Settings{
 		Bucket: e.bucket,
 		Refresh: func(ctx context.Context) {
@@ -111,7 +107,7 @@ func (e *recoveryExtension) settings(t otlpsend.Transport, host component.Host) 
 			r.keys(ring.problem())
 			return keys
 		},
-		Transport: t, Timeout: e.cfg.Forward.HTTP.Timeout,
+		Transport: t, Timeout: e.cfg.Forward.Timeout,
 		Audience: e.cfg.Audience, TenantHeader: e.cfg.Forward.TenantHeader, MaxRate: int64(e.cfg.MaxRate),
 		PollInterval: e.cfg.PollInterval, MaxAge: e.cfg.MaxAge, QuarantineMaxBytes: int64(e.cfg.Quarantine.MaxBytes),
 		Observer: recovery.Observer{Path: r.path, Flare: r.flare},

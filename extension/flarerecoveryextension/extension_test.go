@@ -28,6 +28,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
@@ -119,7 +120,9 @@ func newRig(t *testing.T) *rig {
 	t.Cleanup(func() { require.NoError(t, r.tel.Shutdown(context.Background())) })
 	cfg := r.files.cfg
 	cfg.S3 = s3bucket.Config{Bucket: "acme-flares", Prefix: "f/"}
-	cfg.Audience, cfg.Forward.HTTP.Endpoint, cfg.Forward.TenantHeader = "acme-prod", r.gateway.URL, "X-Scope-OrgID"
+	overHTTP := otlpclient.DefaultHTTP()
+	overHTTP.Endpoint = r.gateway.URL
+	cfg.Audience, cfg.Forward.HTTP, cfg.Forward.TenantHeader = "acme-prod", configoptional.Some(overHTTP), "X-Scope-OrgID"
 	r.store.Seen = func(c bucket.Call) {
 		if c.Op == "delete" && strings.HasPrefix(c.Key, "f/") && !strings.Contains(c.Key, "probe") {
 			r.gone <- c.Key
@@ -285,7 +288,7 @@ func TestDependencies(t *testing.T) {
 	r := newRig(t)
 	require.Empty(t, r.ext.Dependencies())
 	id := component.MustNewIDWithName("bearertokenauth", "gateway")
-	r.files.cfg.Forward.HTTP.Auth = configoptional.Some(configauth.Config{AuthenticatorID: id})
+	r.files.cfg.Forward.HTTP.Get().Auth = configoptional.Some(configauth.Config{AuthenticatorID: id})
 	require.Equal(t, []component.ID{id}, r.ext.Dependencies())
 	require.ErrorContains(t, r.ext.Start(t.Context(), newHost()), "forward::http")
 }

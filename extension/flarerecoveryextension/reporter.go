@@ -2,6 +2,8 @@ package flarerecoveryextension
 
 import (
 	"errors"
+	"fmt"
+	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -11,61 +13,60 @@ import (
 )
 
 // reporter turns changes of state into one log line each and the component's
-// status. Only the loop calls it.
+// status. It is safe for concurrent use.
 type reporter struct {
-	log      *zap.Logger
-	host     component.Host
-	keysErr  error
-	storeErr error
-	pathErr  error
+	log  *zap.Logger
+	host component.Host
+
+	mu sync.Mutex
+	// mu guards the following.
+	troubles map[string]error // by what is wrong
 }
 
 func newReporter(log *zap.Logger, host component.Host) *reporter {
-	return &reporter{log: log, host: host}
+	return &reporter{log: log, host: host, troubles: map[string]error{}}
 }
 
 // keys is told what is wrong with the key files now.
 func (r *reporter) keys(err error) {
-	if text(err) == text(r.keysErr) {
-		return
-	}
-	r.keysErr = err
-	if err != nil {
-		r.log.Error("a key file of recovery can not be used", zap.Error(err))
-	} else {
-		r.log.Info("the key files of recovery are in order")
-	}
-	r.status()
+	r.set("keys", err, "a key file of recovery can not be used", "the key files of recovery are in order")
 }
 
 // store is told what is wrong with the credentials of the bucket now.
 func (r *reporter) store(err error) {
-	if text(err) == text(r.storeErr) {
-		return
-	}
-	r.storeErr = err
+	r.set("store", err, "recovery can not renew what it needs for the bucket; what it has stays in use",
+		"what recovery needs for the bucket is in order")
+}
+
+// receipts is told what is wrong with the receipt keys now.
+func (r *reporter) receipts(err error) {
 	if err != nil {
-		r.log.Error("recovery can not renew what it needs for the bucket; what it has stays in use", zap.Error(err))
-	} else {
-		r.log.Info("what recovery needs for the bucket is in order")
+		err = fmt.Errorf("forward::%w", err)
 	}
-	r.status()
+	r.set("receipts", err, "the receipt keys can not be used; the last good ones stay in force, and if there were none nothing is forwarded",
+		"the receipt keys are in order")
 }
 
 // path is told when the bucket or the gateway stops or starts taking part.
 func (r *reporter) path(err error) {
-	r.pathErr = err
-	if err != nil {
-		r.log.Warn("recovery pauses: flares stay in the bucket", zap.Error(err))
-	} else {
-		r.log.Info("recovery goes on: bucket and gateway take part again")
-	}
-	r.status()
+	r.set("path", err, "recovery pauses: flares stay in the bucket", "recovery goes on: bucket and gateway take part again")
 }
 
-func (r *reporter) status() {
+// set notes what is wrong with something, and says so if that is news.
+func (r *reporter) set(what string, err error, bad, good string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if text(err) == text(r.troubles[what]) {
+		return
+	}
+	r.troubles[what] = err
+	if err != nil {
+		r.log.Error(bad, zap.Error(err))
+	} else {
+		r.log.Info(good)
+	}
 	event := componentstatus.NewEvent(componentstatus.StatusOK)
-	if err := errors.Join(r.keysErr, r.storeErr, r.pathErr); err != nil {
+	if err := errors.Join(r.troubles["keys"], r.troubles["store"], r.troubles["receipts"], r.troubles["path"]); err != nil {
 		event = componentstatus.NewRecoverableErrorEvent(err)
 	}
 	componentstatus.ReportStatus(r.host, event)

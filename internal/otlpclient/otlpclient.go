@@ -25,10 +25,16 @@ import (
 
 // Config says how to reach a server: exactly one of HTTP and GRPC is set.
 type Config struct {
-	HTTP    *confighttp.ClientConfig
-	GRPC    *configgrpc.ClientConfig
-	Senders int              // requests at the same time; HTTP keeps as many idle connections
-	Options otlpsend.Options // Leave is set here
+	HTTP           *confighttp.ClientConfig
+	GRPC           *configgrpc.ClientConfig
+	Compression    string // of otlpsend's; what is stored is always zstd
+	ReceiptKeyFile string // set: an ack must carry a receipt made with a key of it
+	Senders        int    // requests at the same time; HTTP keeps as many idle connections
+
+	// ReceiptKeys is told, before New returns and with every request, what is
+	// wrong with the receipt keys as they are now: nil, mostly. It may be called
+	// concurrently; nil for nothing.
+	ReceiptKeys func(broken error)
 }
 
 // New returns the client. It opens no connection to wait for; it fails only for
@@ -53,8 +59,7 @@ type maker struct {
 }
 
 func (m *maker) client() (otlpsend.Client, error) {
-	o := m.cfg.Options
-	o.Leave = m.dialer.Leave
+	o := otlpsend.Options{Compression: otlpsend.Compression(m.cfg.Compression), Leave: m.dialer.Leave, Receipts: m.cfg.receipts()}
 	switch {
 	case m.cfg.HTTP != nil:
 		c, err := otlpsend.NewHTTP(m.cfg.HTTP.Endpoint, m.http, o)

@@ -10,11 +10,38 @@ import (
 	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"go.opentelemetry.io/collector/config/configopaque"
+
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// ValidateHTTP refuses what would break promises behind the client's back. The
-// errors name keys below http.
-func ValidateHTTP(c *confighttp.ClientConfig) error {
+// Validate refuses what can not work, and what would break promises behind the
+// client's back. The errors name keys beside and below http and grpc.
+func (c *Config) Validate() error {
+	var errs []error
+	switch {
+	case c.HTTP == nil && c.GRPC == nil:
+		errs = append(errs, errors.New("http: missing, and grpc too; tell where the gateway is, such as http: {endpoint: https://gateway.example.com:4318} or grpc: {endpoint: gateway.example.com:4317}"))
+	case c.HTTP != nil && c.GRPC != nil:
+		errs = append(errs, errors.New("grpc: stands beside http; remove one of the two: there is one way to the gateway"))
+	}
+	if c.HTTP != nil {
+		if c.HTTP.Timeout != 0 {
+			errs = append(errs, errors.New("http::timeout: remove it and use the component's own timeout"))
+		}
+		errs = append(errs, validateHTTP(c.HTTP))
+	}
+	if c.GRPC != nil {
+		errs = append(errs, validateGRPC(c.GRPC))
+	}
+	switch otlpsend.Compression(c.Compression) {
+	case otlpsend.Zstd, otlpsend.Gzip, otlpsend.None:
+	default:
+		errs = append(errs, fmt.Errorf("compression: %q must be %s, %s or %s", c.Compression, otlpsend.Zstd, otlpsend.Gzip, otlpsend.None))
+	}
+	return errors.Join(errs...)
+}
+
+func validateHTTP(c *confighttp.ClientConfig) error {
 	var errs []error
 	if c.Compression != "" {
 		errs = append(errs, errors.New("http::compression: remove it: frames are stored compressed and sent as they are; the component's own key is compression"))
@@ -32,8 +59,7 @@ func ValidateHTTP(c *confighttp.ClientConfig) error {
 	return errors.Join(errs...)
 }
 
-// ValidateGRPC does the same for gRPC.
-func ValidateGRPC(c *configgrpc.ClientConfig) error {
+func validateGRPC(c *configgrpc.ClientConfig) error {
 	var errs []error
 	if c.Compression != "" {
 		errs = append(errs, errors.New("grpc::compression: remove it: frames are stored compressed and sent as they are; the component's own key is compression"))

@@ -9,7 +9,7 @@ import (
 
 func TestEndpointsOfGRPC(t *testing.T) {
 	for _, good := range []string{"gw:4317", "https://gw:4317", "http://gw:4317", "dns:///gw:4317", "[::1]:4317", "unix:///run/otlp.sock", "passthrough:///gw:4317"} {
-		require.NoError(t, ValidateGRPC(&configgrpc.ClientConfig{Endpoint: good}), good)
+		require.NoError(t, validateGRPC(&configgrpc.ClientConfig{Endpoint: good}), good)
 	}
 	for bad, remedy := range map[string]string{
 		"":                   "missing",
@@ -18,7 +18,7 @@ func TestEndpointsOfGRPC(t *testing.T) {
 		"gw:":                "must be host and port",
 		"https://gw:4317/v1": "remove the path",
 	} {
-		err := ValidateGRPC(&configgrpc.ClientConfig{Endpoint: bad})
+		err := validateGRPC(&configgrpc.ClientConfig{Endpoint: bad})
 		require.ErrorContains(t, err, "grpc::endpoint: ", bad)
 		require.ErrorContains(t, err, remedy, bad)
 		require.ErrorContains(t, err, "such as gateway.example.com:4317", bad)
