@@ -36,21 +36,11 @@ type flareCommand struct {
 func (f flareCommand) build() *cobra.Command {
 	var flags flareFlags
 	c := &cobra.Command{
-		Use: f.use + " [flags] (FILE | FOLDER)... | --bucket BUCKET [ID]...", Short: f.short, Long: f.long,
+		Use: f.use + " [flags] (FILE | FOLDER)... | s3://BUCKET/PREFIX/ | --config CONFIG [ID]...", Short: f.short, Long: f.long,
 		DisableFlagsInUseLine: true,
 		RunE: func(c *cobra.Command, args []string) error {
-			if f.needsKey && flags.keys.identities == "" {
-				return usagef("--identities is missing: name the file with recovery's secret key")
-			}
-			if f.needsTrust && flags.keys.allowedSigners == "" {
-				return usagef("--allowed-signers is missing: it says who may sign flares; `lifeline flare inspect` works without")
-			}
-			d := &desk{keys: flags.keys}
-			var err error
-			if d.source, err = flags.bucket.source(args); err != nil {
-				return err
-			}
-			if d.opener, err = flags.keys.opener(); err != nil {
+			d, err := f.desk(c.Context(), flags, args)
+			if err != nil {
 				return err
 			}
 			items, err := d.source.list(c.Context())
@@ -70,11 +60,38 @@ func (f flareCommand) build() *cobra.Command {
 	return c
 }
 
+// desk makes ready what the command needs, before it looks at any flare.
+func (f flareCommand) desk(ctx context.Context, flags flareFlags, args []string) (*desk, error) {
+	where, err := parsePlace(args)
+	if err != nil {
+		return nil, err
+	}
+	d := &desk{}
+	if flags.bucket.config != "" {
+		if d.conf, err = loadRecovery(ctx, flags.bucket.config, where.bucket); err != nil {
+			return nil, err
+		}
+		flags.keys.fill(d.conf)
+	}
+	d.keys = flags.keys
+	if f.needsKey && d.keys.identities == "" {
+		return nil, usagef("--identities is missing: name the file with recovery's secret key, or its configuration with --config")
+	}
+	if f.needsTrust && d.keys.allowedSigners == "" {
+		return nil, usagef("--allowed-signers is missing: it says who may sign flares; `lifeline flare inspect` works without")
+	}
+	if d.source, err = flags.bucket.source(where, d.conf); err != nil {
+		return nil, err
+	}
+	d.opener, err = d.keys.opener()
+	return d, err
+}
+
 func newFlareLs() *cobra.Command {
 	return flareCommand{
 		use: "ls", short: "List flares",
-		long: `Lists flares with size and time. With --identities it also tells what they hold:
-as they claim, unless --allowed-signers is given too.`,
+		long: `Lists flares with size and time. With --identities or --config it also tells what
+they hold: as they claim, unless there are allowed signers too.`,
 		run: runLs,
 	}.build()
 }

@@ -19,7 +19,7 @@ import (
 )
 
 func newKeygen() *cobra.Command {
-	return group("keygen", "Make keys", newKeygenRecovery(), newKeygenAgent())
+	return group("keygen", "Make keys", newKeygenRecovery(), newKeygenAgent(), newKeygenReceipt(), newKeygenCA())
 }
 
 func newKeygenRecovery() *cobra.Command {
@@ -100,39 +100,68 @@ is who the agent's data is from: <tenant>/<agent>.`,
 // writeAgentKey makes and writes a key pair and returns its allowed signers line.
 func writeAgentKey(output, principal string) (string, error) {
 	if principal == "" {
-		host, err := os.Hostname()
-		if err != nil {
-			return "", fmt.Errorf("ask for the host name: %w; set --principal", err)
+		var err error
+		if principal, err = defaultPrincipal(); err != nil {
+			return "", err
 		}
-		principal = "default/" + host
 	}
+	line := func(public string) string {
+		return fmt.Sprintf("%s namespaces=%q %s\n", principal, flare.Namespace, public)
+	}
+	key, err := newSSHKey(principal)
+	if err != nil {
+		return "", err
+	}
+	if _, err := flare.ParseAllowedSigners(strings.NewReader(line(key.public))); err != nil {
+		return "", usagef("--principal %q cannot be used: it must be one name without blanks, quotes or wildcards, as in acme/host-17", principal)
+	}
+	return line(key.public), key.write(output)
+}
+
+func defaultPrincipal() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("ask for the host name: %w; set --principal", err)
+	}
+	return "default/" + host, nil
+}
+
+// sshKey is a new Ed25519 key pair in OpenSSH's formats.
+type sshKey struct {
+	private []byte
+	public  string // without comment
+	comment string
+}
+
+func newSSHKey(comment string) (*sshKey, error) {
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
-		return "", fmt.Errorf("make the key: %w", err)
+		return nil, fmt.Errorf("make the key: %w", err)
 	}
-	block, err := ssh.MarshalPrivateKey(key, principal)
+	block, err := ssh.MarshalPrivateKey(key, comment)
 	if err != nil {
-		return "", fmt.Errorf("encode the key: %w", err)
+		return nil, fmt.Errorf("encode the key: %w", err)
 	}
 	signer, err := ssh.NewSignerFromKey(key)
 	if err != nil {
-		return "", fmt.Errorf("encode the key: %w", err)
+		return nil, fmt.Errorf("encode the key: %w", err)
 	}
 	public := strings.TrimSuffix(string(ssh.MarshalAuthorizedKey(signer.PublicKey())), "\n")
-	line := fmt.Sprintf("%s namespaces=%q %s\n", principal, flare.Namespace, public)
-	if _, err := flare.ParseAllowedSigners(strings.NewReader(line)); err != nil {
-		return "", usagef("--principal %q cannot be used: it must be one name without blanks, quotes or wildcards, as in acme/host-17", principal)
-	}
+	return &sshKey{pem.EncodeToMemory(block), public, comment}, nil
+}
+
+// write writes the pair to output and output.pub, or neither.
+func (k *sshKey) write(output string) error {
 	if _, err := os.Lstat(output + ".pub"); err == nil {
-		return "", fmt.Errorf("%s.pub exists: choose another --output, or move the old key away", output)
+		return fmt.Errorf("%s.pub exists: choose another --output, or move the old key away", output)
 	}
-	if err := createFile(output, pem.EncodeToMemory(block), 0o600); err != nil {
-		return "", err
+	if err := createFile(output, k.private, 0o600); err != nil {
+		return err
 	}
-	if err := createFile(output+".pub", []byte(public+" "+principal+"\n"), 0o644); err != nil {
-		return "", errors.Join(err, os.Remove(output))
+	if err := createFile(output+".pub", []byte(k.public+" "+k.comment+"\n"), 0o644); err != nil {
+		return errors.Join(err, os.Remove(output))
 	}
-	return line, nil
+	return nil
 }
 
 // createFile writes a new file and never an old one: a key that is overwritten

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
@@ -25,7 +27,20 @@ func (k *keyFlags) register(flags *pflag.FlagSet) {
 	flags.StringVar(&k.allowedSigners, "allowed-signers", "", "who may sign flares: OpenSSH allowed_signers file")
 	flags.StringVar(&k.revoked, "revoked", "", "revocation list, as recovery's revoked_file")
 	flags.StringVar(&k.audience, "audience", "", "refuse flares made for another audience")
-	flags.DurationVar(&k.maxAge, "max-age", 336*time.Hour, "how long before it was stored a flare in a bucket may have been made")
+	flags.DurationVar(&k.maxAge, "max-age", defaultMaxAge, "how long before it was stored a flare in a bucket may have been made")
+}
+
+const defaultMaxAge = 336 * time.Hour
+
+// fill takes from recovery's configuration what no flag says.
+func (k *keyFlags) fill(conf *flarerecoveryextension.Config) {
+	k.identities = cmp.Or(k.identities, conf.IdentitiesFile)
+	k.allowedSigners = cmp.Or(k.allowedSigners, conf.AllowedSignersFile)
+	k.revoked = cmp.Or(k.revoked, conf.RevokedFile)
+	k.audience = cmp.Or(k.audience, conf.Audience)
+	if k.maxAge == defaultMaxAge {
+		k.maxAge = conf.MaxAge
+	}
 }
 
 // opener reads the files. Without an identity file it returns nil, and without

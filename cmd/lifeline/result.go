@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
@@ -47,6 +48,7 @@ type desk struct {
 	source source
 	opener *flare.Opener
 	keys   keyFlags
+	conf   *flarerecoveryextension.Config // nil without --config
 }
 
 // verify opens an item as recovery would. The flare is nil unless it is good.

@@ -2,20 +2,15 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 	"time"
 
-	"github.com/spf13/pflag"
-
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
-	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
 // item is one object that may be a flare.
@@ -78,10 +73,21 @@ type objects struct {
 	bucket bucket.Bucket
 	name   string
 	prefix string
+	state  string // prefix of recovery's own objects
 	args   []string
 }
 
-func (o objects) String() string { return o.prefix + " of the bucket " + o.name }
+func (o objects) String() string { return "s3://" + o.name + "/" + o.prefix }
+
+// id returns the flare id in a key. Recovery names the folders of quarantine by
+// reasons, which may hold what an agent's folder may not.
+func (o objects) id(key string) (string, bool) {
+	if strings.HasSuffix(o.prefix, "quarantine/") {
+		_, name, _ := strings.Cut(strings.TrimPrefix(key, o.prefix), "/")
+		return flare.KeyID("", name)
+	}
+	return flare.KeyID(o.prefix, key)
+}
 
 func (o objects) list(ctx context.Context) ([]item, error) {
 	wanted := map[string]bool{}
@@ -95,7 +101,7 @@ func (o objects) list(ctx context.Context) ([]item, error) {
 			return nil, fmt.Errorf("list the bucket: %w%s", err, hint(err))
 		}
 		for _, info := range page.Objects {
-			id, ok := flare.KeyID(o.prefix, info.Key)
+			id, ok := o.id(info.Key)
 			if !ok || len(wanted) > 0 && !wanted[id] && !wanted[info.Key] {
 				continue
 			}
@@ -112,7 +118,7 @@ func (o objects) list(ctx context.Context) ([]item, error) {
 		after = page.Objects[len(page.Objects)-1].Key
 	}
 	for arg := range wanted {
-		return nil, fmt.Errorf("no flare %s under %s in the bucket: `lifeline flare ls` shows what there is", arg, o.prefix)
+		return nil, fmt.Errorf("no flare %s under %s: `lifeline flare ls` shows what there is", arg, o)
 	}
 	return items, nil
 }
@@ -131,49 +137,9 @@ func hint(err error) string {
 	case bucket.Denied:
 		return "; use recovery's credentials: an agent's can only write"
 	case bucket.Unreachable:
-		return "; check --endpoint, --region and the network"
+		return "; check the endpoint, the region and the network"
 	case bucket.NotFound:
-		return "; check --bucket and --prefix"
+		return "; check the names of the bucket and the object"
 	}
 	return ""
-}
-
-// bucketFlags choose the source.
-type bucketFlags struct{ cfg s3bucket.Config }
-
-func (b *bucketFlags) register(flags *pflag.FlagSet) {
-	flags.StringVar(&b.cfg.Bucket, "bucket", "", "read flares from this bucket instead of files")
-	flags.StringVar(&b.cfg.Prefix, "prefix", "f/", "folder of the flares in the bucket")
-	flags.StringVar(&b.cfg.Region, "region", "", "region of the bucket")
-	flags.StringVar(&b.cfg.Endpoint, "endpoint", "", "URL of the S3 server (default AWS)")
-	flags.BoolVar(&b.cfg.PathStyle, "path-style", false, "put the bucket's name into the path, not into the host name")
-	flags.StringVar(&b.cfg.CredentialsFile, "credentials-file", "", "AWS shared-credentials file with recovery's key")
-	flags.StringVar(&b.cfg.Profile, "profile", "", "section of the credentials file")
-	flags.StringVar(&b.cfg.CAFile, "ca-file", "", "PEM file of the authorities that the server's certificate may be from")
-}
-
-func (b *bucketFlags) source(args []string) (source, error) {
-	if b.cfg.Bucket == "" {
-		if len(args) == 0 {
-			return nil, usagef("name flares: files, folders, or a bucket with --bucket")
-		}
-		return files{args}, nil
-	}
-	if b.cfg.CredentialsFile == "" { // the other ways of a configuration are no flags
-		return nil, usagef("--credentials-file is missing: name the file with recovery's credentials")
-	}
-	client, err := s3bucket.New(b.cfg)
-	if err != nil {
-		return nil, &usageError{flagNames(err)}
-	}
-	return objects{client, b.cfg.Bucket, b.cfg.Prefix, args}, nil
-}
-
-var configKey = regexp.MustCompile(`(?m)^[a-z_]+:`)
-
-// flagNames spells the keys of a configuration as this tool's flags.
-func flagNames(err error) error {
-	return errors.New(configKey.ReplaceAllStringFunc(err.Error(), func(key string) string {
-		return "--" + strings.ReplaceAll(key, "_", "-")
-	}))
 }
