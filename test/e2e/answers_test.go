@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/otel-lifeline/lifeline/test/kafka"
+	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
 	"github.com/otel-lifeline/lifeline/test/trial"
 )
@@ -115,4 +117,29 @@ func TestAnswerTable(t *testing.T) {
 			tr.Run(ctx, fault)
 		})
 	}
+}
+
+// TestNotReadyWithoutAnEnd: a gateway that can never write to a topic again stops
+// being ready, for whoever asks its health check as docs/OPERATIONS.md says.
+func TestNotReadyWithoutAnEnd(t *testing.T) {
+	ctx := within(t, 60*time.Second)
+	tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs}, trial.Soon,
+		"yaml:extensions::health_check::component_health: {include_permanent_errors: true, include_recoverable_errors: true}")
+	require.NoError(t, tr.Gateway.Launch("--feature-gates=+extension.healthcheck.useComponentStatus"))
+	require.NoError(t, tr.Gateway.P.Healthy(ctx, "http://"+tr.Gateway.Health))
+	tr.WarmUp(ctx)
+	met := trial.TopicMadeAgain().Break(ctx, tr)
+	tr.Both(ctx, [2][]byte{tr.Request(1), tr.Request(1)})
+	require.NoError(t, met(ctx))
+	require.NoError(t, proc.Until(ctx, 50*time.Millisecond, func(ctx context.Context) (bool, error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+tr.Gateway.Health, http.NoBody)
+		if err != nil {
+			return false, err
+		}
+		resp, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return false, err
+		}
+		return resp.StatusCode >= http.StatusInternalServerError, resp.Body.Close()
+	}))
 }
