@@ -9,6 +9,8 @@ CGO     := $(if $(RACE),1,0)
 # Extra flags for every go test, for example: make test TESTFLAGS='-v -run Conservation'
 TESTFLAGS ?=
 FUZZTIME  ?= 30s
+# How often test-kafka kills the gateway and a broker.
+KILLS     ?= 20
 # The jars of Apache Kafka and what makes it start faster.
 KAFKA     := $(CURDIR)/.cache/kafka
 BINARIES  := OTELCOL=$(BIN)/otelcol-lifeline LIFELINE=$(BIN)/lifeline
@@ -31,9 +33,9 @@ test: build ## what a contribution must pass
 	CGO_ENABLED=$(CGO) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /cmd/otelcol-lifeline)
 	cd test && CGO_ENABLED=$(CGO) $(BINARIES) $(GO) test $(RACE) $(TESTFLAGS) $$($(GO) list ./... | grep -v /apache$$)
 
-test-kafka: build $(KAFKA)/.stamp ## the same gateway in front of Apache Kafka: answers, and 20 kills. Needs Java and Maven
-	cd test && CGO_ENABLED=0 $(BINARIES) $(GO) test -count=1 -run '^TestKill$$' $(TESTFLAGS) ./e2e -kills 20
-	cd test && CGO_ENABLED=0 $(BINARIES) KAFKA_HOME=$(KAFKA) $(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./apache
+test-kafka: build $(KAFKA)/.stamp ## the same gateway in front of Apache Kafka: answers, and KILLS kills. Needs Java and Maven
+	cd test && CGO_ENABLED=0 $(BINARIES) $(GO) test -count=1 -run '^TestKill$$' $(TESTFLAGS) ./e2e -kills $(KILLS)
+	cd test && CGO_ENABLED=0 $(BINARIES) KAFKA_HOME=$(KAFKA) $(GO) test -count=1 -timeout 15m $(TESTFLAGS) ./apache -kills $(KILLS)
 
 $(KAFKA)/.stamp: test/apache/pom.xml
 	rm -rf $(KAFKA) && mkdir -p $(KAFKA)
