@@ -15,7 +15,8 @@ import (
 
 func newFlare() *cobra.Command {
 	return group("flare", "Look at flares and open them by hand",
-		newFlareLs(), newFlareInspect(), newFlareVerify(), newFlareOpen())
+		newFlareLs(), newFlareInspect(), newFlareVerify(), newFlareOpen(),
+		newFlareReplay(), newFlareRelease())
 }
 
 // flareFlags are common to all commands on flares.

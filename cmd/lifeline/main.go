@@ -1,6 +1,7 @@
-// Command lifeline is the operator's tool: it makes keys, reads flares by hand
-// and checks configurations. It changes nothing on a server: it lists and gets,
-// and writes only files that do not exist yet. It needs no running collector.
+// Command lifeline is the operator's tool: it makes keys, reads flares by hand,
+// does recovery's work by hand, and checks configurations. It writes only files
+// that do not exist yet, and deletes only what it was told to and what was acked.
+// It needs no running collector.
 //
 // Exit codes: 0 all went well; 1 something failed, or a flare or a configuration
 // is not good; 2 the command line is wrong.

@@ -109,7 +109,7 @@ func (b *bucketFlags) source(p place, conf *flarerecoveryextension.Config) (sour
 	if err != nil {
 		return nil, &usageError{flagNames(err)}
 	}
-	return objects{client, cfg.Bucket, cfg.Prefix, state, p.keys}, nil
+	return objects{client, cfg, cfg.Bucket, cfg.Prefix, state, p.keys}, nil
 }
 
 // over returns the configuration with the flags over it.

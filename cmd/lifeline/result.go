@@ -29,8 +29,9 @@ type result struct {
 	State       string          `json:"state,omitempty"`
 	Reason      string          `json:"reason,omitempty"`
 	Error       string          `json:"error,omitempty"`
-	Principal   string          `json:"principal,omitempty"` // verified
-	Signer      string          `json:"signer,omitempty"`    // fingerprint, claimed
+	Rejected    int64           `json:"rejected_items,omitempty"` // by the server of a replay, of acked records
+	Principal   string          `json:"principal,omitempty"`      // verified
+	Signer      string          `json:"signer,omitempty"`         // fingerprint, claimed
 	NotVerified []string        `json:"not_verified,omitempty"`
 	Manifest    *flare.Manifest `json:"manifest,omitempty"`
 }
@@ -126,6 +127,12 @@ func (r *result) refuse(err error) {
 
 // remedy says what to do about a flare that is not good.
 func (r *result) remedy() string {
+	switch {
+	case r.State == stateRefused:
+		return "the log of the server says why; put that right and start again, or keep the flare"
+	case r.Rejected > 0:
+		return fmt.Sprintf("the server took the records and rejected %d items in them: its log says why", r.Rejected)
+	}
 	switch r.Reason {
 	case flare.NoIdentity:
 		return "use the identity file whose public key was in the agent's recipients file"
@@ -147,7 +154,7 @@ func (r *result) remedy() string {
 
 // line is the result in one line.
 func (r *result) line() string {
-	if r.State != stateGood && r.State != stateUnverified {
+	if r.Manifest == nil || r.Error != "" {
 		reason := r.Reason
 		if reason != "" {
 			reason += ": "

@@ -9,8 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"filippo.io/age"
+
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/recovery"
+	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
 // item is one object that may be a flare.
@@ -26,6 +30,11 @@ type source interface {
 	fmt.Stringer // names the place
 	list(ctx context.Context) ([]item, error)
 	read(ctx context.Context, it item) ([]byte, error)
+	// done reports whether recovery has taken the flare already.
+	done(ctx context.Context, it item) (bool, error)
+	// remove removes a flare whose every record was acked, for good. by are the
+	// identities that can open what is noted about it.
+	remove(ctx context.Context, it item, fl *flare.Flare, by []age.Identity) error
 }
 
 // files are flares in the file system: args name files and folders.
@@ -68,9 +77,16 @@ func (f files) read(_ context.Context, it item) ([]byte, error) {
 	return os.ReadFile(it.name)
 }
 
+func (f files) done(context.Context, item) (bool, error) { return false, nil }
+
+func (f files) remove(_ context.Context, it item, _ *flare.Flare, _ []age.Identity) error {
+	return os.Remove(it.name)
+}
+
 // objects are flares in a bucket: args name ids or keys, none means all.
 type objects struct {
 	bucket bucket.Bucket
+	cfg    s3bucket.Config // how bucket is reached
 	name   string
 	prefix string
 	state  string // prefix of recovery's own objects
@@ -129,6 +145,29 @@ func (o objects) read(ctx context.Context, it item) ([]byte, error) {
 		return nil, fmt.Errorf("%w%s", err, hint(err))
 	}
 	return data, nil
+}
+
+func (o objects) done(ctx context.Context, it item) (bool, error) {
+	if it.id == "" {
+		return false, nil
+	}
+	done, err := recovery.NotesIn(o.bucket, o.state).Done(ctx, it.id)
+	if err != nil {
+		return false, fmt.Errorf("look for %sdone/%s: %w%s", o.state, it.id, err, hint(err))
+	}
+	return done, nil
+}
+
+// remove marks, then deletes: in between a crash leaves a flare that recovery
+// only deletes.
+func (o objects) remove(ctx context.Context, it item, fl *flare.Flare, by []age.Identity) error {
+	if err := recovery.NotesIn(o.bucket, o.state).MarkDone(ctx, fl, by); err != nil {
+		return fmt.Errorf("write the done marker: %w%s", err, hint(err))
+	}
+	if _, err := o.bucket.Delete(ctx, it.name); err != nil {
+		return fmt.Errorf("%w%s", err, hint(err))
+	}
+	return nil
 }
 
 // hint says what to do about an error of the bucket.

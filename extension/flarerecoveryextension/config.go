@@ -58,8 +58,8 @@ type ForwardConfig struct {
 	TenantHeader string `mapstructure:"tenant_header"`
 }
 
-// server says how to reach the target.
-func (c *ForwardConfig) server() otlpclient.Config {
+// Server says how to reach the target.
+func (c *ForwardConfig) Server() otlpclient.Config {
 	return otlpclient.Config{
 		HTTP: c.HTTP.Get(), GRPC: c.GRPC.Get(), Senders: senders,
 		Compression: c.Compression, ReceiptKeyFile: c.ReceiptKeyFile,
@@ -129,7 +129,7 @@ func (c *Config) CheckFiles(ctx context.Context) error {
 	if err := c.S3.CheckFiles(); err != nil {
 		errs = append(errs, fmt.Errorf("s3: %w", err))
 	}
-	server := c.Forward.server()
+	server := c.Forward.Server()
 	if err := server.CheckFiles(ctx); err != nil {
 		errs = append(errs, fmt.Errorf("forward: %w", err))
 	}
@@ -146,7 +146,7 @@ func (c *ForwardConfig) Validate() error {
 			errs = append(errs, fmt.Errorf(text, args...))
 		}
 	}
-	server := c.server()
+	server := c.Server()
 	errs = append(errs, server.Validate())
 	refuse(c.Timeout <= 0, "timeout: must be more than 0: an attempt without end stops recovery; use 30s")
 	refuse(c.TenantHeader != "" && !headerForm.MatchString(c.TenantHeader), "tenant_header: %q is not the name of a header, such as X-Scope-OrgID", c.TenantHeader)

@@ -60,7 +60,7 @@ func newExtension(set extension.Settings, cfg *Config) *recoveryExtension {
 
 // Dependencies names the extensions that the client of the gateway uses.
 func (e *recoveryExtension) Dependencies() []component.ID {
-	server := e.cfg.Forward.server()
+	server := e.cfg.Forward.Server()
 	return server.Dependencies()
 }
 
@@ -72,7 +72,7 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 		return fmt.Errorf("flare_recovery: %w", err)
 	}
 	r := newReporter(e.set.Logger, host)
-	server := e.cfg.Forward.server()
+	server := e.cfg.Forward.Server()
 	server.ReceiptKeys = r.receipts
 	client, err := otlpclient.New(ctx, server, host, e.set.TelemetrySettings)
 	if err != nil {
