@@ -66,7 +66,7 @@ func (f *Forwarder) Forward(ctx context.Context, fl *flare.Flare, acked []string
 func (f *Forwarder) insist(ctx context.Context, w *work, fl *flare.Flare) error {
 	until := time.Now().Add(f.patience)
 	for failed := 1; ; failed++ {
-		err := f.loop.forward(ctx, w, fl)
+		err := f.loop.byHand(func() error { return f.loop.forward(ctx, w, fl) })
 		if err == nil || ctx.Err() != nil {
 			return err
 		}
@@ -76,6 +76,13 @@ func (f *Forwarder) insist(ctx context.Context, w *work, fl *flare.Flare) error 
 		}
 		sleep(ctx, wait)
 	}
+}
+
+// byHand does a part of a loop's work.
+func (l *Loop) byHand(do func() error) error {
+	l.state.Lock()
+	defer l.state.Unlock()
+	return do()
 }
 
 // nowhere is the bucket of a process that leaves no trace: whether splitting a
@@ -99,28 +106,38 @@ func NotesIn(b bucket.Bucket, statePrefix string) *Notes {
 
 // Done reports whether there is a done marker: everything of the flare was
 // taken, and a copy of it would only be deleted.
-func (n *Notes) Done(ctx context.Context, id string) (bool, error) { return n.loop.isDone(ctx, id) }
+func (n *Notes) Done(ctx context.Context, id string) (done bool, err error) {
+	err = n.loop.byHand(func() error {
+		done, err = n.loop.isDone(ctx, id)
+		return err
+	})
+	return done, err
+}
 
 // MarkDone writes the done marker of a flare whose every record was acked.
 func (n *Notes) MarkDone(ctx context.Context, fl *flare.Flare, by []age.Identity) error {
 	w := newWork()
 	to, _ := RecipientsOf(by)
 	w.verified(&Keys{Recipients: to}, fl)
-	return n.loop.mark(ctx, fl.Manifest.FlareID, w)
+	return n.loop.byHand(func() error { return n.loop.mark(ctx, fl.Manifest.FlareID, w) })
 }
 
 // Forget removes the done marker and the try markers of a flare, so that
 // recovery takes it as a new one.
 func (n *Notes) Forget(ctx context.Context, id string) error {
+	return n.loop.byHand(func() error { return n.loop.forgetNotes(ctx, id) })
+}
+
+func (l *Loop) forgetNotes(ctx context.Context, id string) error {
 	var keys []string
-	err := n.loop.each(ctx, n.loop.s.StatePrefix+"try/"+id+".", func(info bucket.Info, _ time.Time) {
+	err := l.each(ctx, l.s.StatePrefix+"try/"+id+".", func(info bucket.Info, _ time.Time) {
 		keys = append(keys, info.Key)
 	})
 	if err != nil {
 		return err
 	}
-	for _, key := range append(keys, n.loop.s.doneKey(id)) {
-		if _, err := n.loop.bucket.Delete(ctx, key); err != nil {
+	for _, key := range append(keys, l.s.doneKey(id)) {
+		if _, err := l.bucket.Delete(ctx, key); err != nil {
 			return bucketPath(err)
 		}
 	}
@@ -131,10 +148,12 @@ func (n *Notes) Forget(ctx context.Context, id string) error {
 // it forwards anything: it writes, reads and deletes probes.
 func Prove(ctx context.Context, b bucket.Bucket, prefix, statePrefix string) error {
 	l := New(Settings{Bucket: b, Prefix: prefix, StatePrefix: statePrefix})
-	if _, err := l.bucket.List(ctx, prefix, ""); err != nil {
-		return proofFailed("list", prefix, err)
-	}
-	return l.prove(ctx)
+	return l.byHand(func() error {
+		if _, err := l.bucket.List(ctx, prefix, ""); err != nil {
+			return proofFailed("list", prefix, err)
+		}
+		return l.prove(ctx)
+	})
 }
 
 // nameLen is how much of a public key names an identity in a metric.

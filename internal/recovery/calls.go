@@ -14,37 +14,44 @@ const (
 	cleanTimeout  = 5 * time.Second // tidying up after Run was told to stop
 )
 
-// timed is a bucket in which no call lasts for ever.
-type timed struct{ bucket.Bucket }
-
-func (t timed) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return t.Bucket.Put(ctx, key, body, opts)
+// timed is a bucket in which no call lasts for ever, and none is made under the
+// loop's lock.
+type timed struct {
+	store   bucket.Bucket
+	outside func(func())
 }
 
-func (t timed) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
-	defer cancel()
-	return t.Bucket.Get(ctx, key, limit)
+func (t timed) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {
+	t.within(ctx, callTimeout, func(ctx context.Context) { info, err = t.store.Put(ctx, key, body, opts) })
+	return info, err
 }
 
-func (t timed) List(ctx context.Context, prefix, after string) (bucket.Page, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return t.Bucket.List(ctx, prefix, after)
+func (t timed) Get(ctx context.Context, key string, limit int64) (data []byte, info bucket.Info, err error) {
+	t.within(ctx, objectTimeout, func(ctx context.Context) { data, info, err = t.store.Get(ctx, key, limit) })
+	return data, info, err
 }
 
-func (t timed) Delete(ctx context.Context, key string) (bucket.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	return t.Bucket.Delete(ctx, key)
+func (t timed) List(ctx context.Context, prefix, after string) (page bucket.Page, err error) {
+	t.within(ctx, callTimeout, func(ctx context.Context) { page, err = t.store.List(ctx, prefix, after) })
+	return page, err
 }
 
-func (t timed) Copy(ctx context.Context, src, dst string) (bucket.Info, error) {
-	ctx, cancel := context.WithTimeout(ctx, objectTimeout)
-	defer cancel()
-	return t.Bucket.Copy(ctx, src, dst)
+func (t timed) Delete(ctx context.Context, key string) (info bucket.Info, err error) {
+	t.within(ctx, callTimeout, func(ctx context.Context) { info, err = t.store.Delete(ctx, key) })
+	return info, err
+}
+
+func (t timed) Copy(ctx context.Context, src, dst string) (info bucket.Info, err error) {
+	t.within(ctx, objectTimeout, func(ctx context.Context) { info, err = t.store.Copy(ctx, src, dst) })
+	return info, err
+}
+
+func (t timed) within(ctx context.Context, d time.Duration, call func(context.Context)) {
+	t.outside(func() {
+		ctx, cancel := context.WithTimeout(ctx, d)
+		defer cancel()
+		call(ctx)
+	})
 }
 
 // refresh lets the owner of the bucket renew its credentials.
@@ -54,7 +61,7 @@ func (l *Loop) refresh(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
-	l.s.Refresh(ctx)
+	l.outside(func() { l.s.Refresh(ctx) })
 }
 
 // each calls do for every object under prefix, in byte order.

@@ -32,8 +32,8 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Settings configures a Loop. All fields but Refresh, Audience,
-// TenantHeader and Observer are required.
+// Settings configures a Loop. All fields but Refresh, Audience, TenantHeader,
+// Flares, Senders and Observer are required.
 type Settings struct {
 	Bucket bucket.Bucket
 	// Refresh is called before every pass to renew what Bucket signs with; nil for
@@ -52,6 +52,8 @@ type Settings struct {
 	Audience     string        // sent with every record
 	TenantHeader string        // header that carries the principal's tenant; "" for none
 	MaxRate      int64         // stored bytes forwarded per second
+	Flares       int           // worked on at the same time; 0: one
+	Senders      int           // records on their way at the same time; 0: one
 
 	PollInterval       time.Duration
 	MaxAge             time.Duration // how long a flare may take from creation to upload; done markers outlive it
@@ -67,13 +69,14 @@ type Keys struct {
 	Recipients []age.Recipient // seal done markers; of the same identities
 }
 
-// Opener verifies one flare; *flare.Opener does. Errors are *flare.Error.
+// Opener verifies one flare; *flare.Opener does. Errors are *flare.Error. It may
+// be used concurrently.
 type Opener interface {
 	Open(o flare.Object, data []byte) (*flare.Flare, error)
 }
 
 // Observer is told of changes of state, once each. Its functions may be nil and
-// must not block; they are called from Run.
+// must not block; they are never called concurrently.
 type Observer struct {
 	// Path is called when the bucket or the gateway stops taking part (err says
 	// which, and why), and with nil when both work again.

@@ -76,34 +76,44 @@ func TestFaults(t *testing.T) {
 
 func isProbe(key string) bool { return strings.Contains(key, "probe") }
 
-// The process dies at every call it makes, before and after the effect. The next
-// process brings every record to Kafka, and nothing is deleted too early.
+// The process dies at every call it makes, before and after the effect, with one
+// flare at a time and with several. The next process brings every record to
+// Kafka, and nothing is deleted too early.
 func TestCrashAtEveryCall(t *testing.T) {
-	clean := 0
-	inWorld(t, func(w *world) {
-		w.scene()
-		x := &wire{w: w}
-		w.set.Bucket, w.set.Transport = x, x
-		w.run(time.Second)
-		clean = x.calls
-	})
-	require.Greater(t, clean, 35)
-	for n := 1; n <= clean; n++ {
-		for _, when := range []moment{before, after} {
-			inWorld(t, func(w *world) {
-				s := w.scene()
-				x := &wire{w: w, when: when, left: 1, dies: true, match: func(call int, _, _ string) bool { return call == n }}
-				w.set.Bucket, w.set.Transport = x, x
-				w.run(time.Second)
-				require.True(t, x.dead, "the process did not die at call %d", n)
-
-				w.set.Bucket, w.set.Transport = w.bucket, w.gateway
-				w.settled(s, w.run(10*time.Minute))
-				for _, f := range s.forwarded {
-					require.LessOrEqual(t, w.gateway.got[f.BatchID], 2)
-				}
-			})
+	for _, width := range []int{1, 8} {
+		clean := 0
+		inWorld(t, func(w *world) {
+			w.set.Flares, w.set.Senders = width, width
+			w.scene()
+			x := &wire{w: w}
+			w.set.Bucket, w.set.Transport = x, x
+			w.run(time.Second)
+			clean = x.calls
+		})
+		require.Greater(t, clean, 35)
+		for n := 1; n <= clean; n++ {
+			for _, when := range []moment{before, after} {
+				inWorld(t, func(w *world) {
+					w.set.Flares, w.set.Senders = width, width
+					w.diesAt(n, when)
+				})
+			}
 		}
+	}
+}
+
+// diesAt lets a process die at its n-th call, and another one go on.
+func (w *world) diesAt(n int, when moment) {
+	s := w.scene()
+	x := &wire{w: w, when: when, left: 1, dies: true, match: func(call int, _, _ string) bool { return call == n }}
+	w.set.Bucket, w.set.Transport = x, x
+	w.run(time.Second)
+	require.True(w.t, x.dead, "the process did not die at call %d", n)
+
+	w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+	w.settled(s, w.run(10*time.Minute))
+	for _, f := range s.forwarded {
+		require.LessOrEqual(w.t, w.gateway.got[f.BatchID], 2)
 	}
 }
 

@@ -3,6 +3,7 @@ package recovery
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -22,11 +23,14 @@ const (
 // one chosen call, and die with it: nothing that the process does after that has
 // an effect any more.
 type wire struct {
-	w      *world
-	match  func(call int, op, key string) bool // which call a fault strikes
-	when   moment
-	dies   bool
-	left   int // how many calls the fault strikes
+	w     *world
+	match func(call int, op, key string) bool // which call a fault strikes
+	when  moment
+	dies  bool
+	left  int // how many calls the fault strikes
+
+	mu sync.Mutex
+	// mu guards the following.
 	calls  int
 	struck int
 	dead   bool
@@ -34,25 +38,31 @@ type wire struct {
 
 var errDead = &bucket.Error{Op: "any", Kind: bucket.Unreachable, Err: context.Canceled}
 
-// strikes reports whether the fault meets this call.
-func (x *wire) strikes(op, key string) bool {
+// strikes reports whether the process is dead already, and whether the fault
+// meets this call.
+func (x *wire) strikes(op, key string) (dead, struck bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.dead {
+		return true, false
+	}
 	x.calls++
 	if x.match == nil || x.struck >= x.left || !x.match(x.calls, op, key) {
-		return false
+		return false, false
 	}
 	x.struck++
-	return true
+	x.dead = x.dies
+	return false, true
 }
 
 // do makes a bucket call, with the fault if it is its turn.
 func (x *wire) do(op, key string, call func() error) error {
-	if x.dead {
+	switch dead, struck := x.strikes(op, key); {
+	case dead:
 		return errDead
-	}
-	if !x.strikes(op, key) {
+	case !struck:
 		return call()
 	}
-	x.dead = x.dies
 	switch x.when {
 	case before:
 		x.w.bucket.Fail(op, 1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unreachable})
@@ -91,13 +101,12 @@ func (x *wire) Copy(ctx context.Context, src, dst string) (info bucket.Info, err
 
 // Send implements otlpsend.Transport.
 func (x *wire) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
-	switch {
-	case x.dead:
+	switch dead, struck := x.strikes("forward", r.Header[frame.HeaderBatchID]); {
+	case dead:
 		return down()
-	case !x.strikes("forward", r.Header[frame.HeaderBatchID]):
+	case !struck:
 		return x.w.gateway.Send(ctx, r)
 	}
-	x.dead = x.dies
 	if x.when != before {
 		x.w.gateway.Send(ctx, r)
 	}
@@ -147,7 +156,7 @@ func (w *world) guard(s scene) {
 			return
 		}
 		for _, f := range inFlare[c.Key] {
-			if w.gateway.got[f.BatchID] == 0 {
+			if w.gateway.times(f.BatchID) == 0 {
 				w.t.Errorf("%s was deleted before %s was acked", c.Key, f.BatchID)
 			}
 		}

@@ -39,6 +39,7 @@ func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 	}
 	l.forget(o.Key)
 	l.round.moved = true
+	l.pace.settled()
 	if !m.fate.done {
 		l.tell(l.event(o, m, m.fate.state, m.fate.reason, m.fate.err))
 	}
@@ -68,13 +69,14 @@ func (l *Loop) quarantine(ctx context.Context, o object, reason string) error {
 		return fmt.Errorf("quarantine holds %d bytes and may hold %d: look through it and make room, or raise quarantine::max_bytes",
 			l.keeping.quarantined, l.s.QuarantineMaxBytes)
 	}
+	l.keeping.quarantined += o.Size // before it is there: others copy at the same time
 	if _, err := l.bucket.Copy(ctx, o.Key, l.s.quarantineKey(reason, o.id)); err != nil {
+		l.keeping.quarantined -= o.Size
 		if bucket.KindOf(err) == bucket.NotFound {
 			return errGone // and nothing is deleted on the word of an answer that may be wrong
 		}
 		return err
 	}
-	l.keeping.quarantined += o.Size
 	return nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -24,16 +25,44 @@ type record struct {
 // were refused while another one of their signal was acked behind them.
 func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 	for range 2 {
-		for i, f := range fl.Frames {
-			if err := l.forwardRecord(ctx, w, record{f, fl.Manifest.Records[i].Frame}); err != nil {
-				return err
-			}
+		if err := l.forwardOnce(ctx, w, fl); err != nil {
+			return err
 		}
 		if !l.provable(w) {
 			break
 		}
 	}
 	return nil
+}
+
+// forwardOnce sends every record that is not settled, as many at a time as the
+// pacer allows all flares together. When it returns, no request is under way.
+func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) (failed error) {
+	var sends sync.WaitGroup
+	for i, f := range fl.Frames {
+		r := record{f, fl.Manifest.Records[i].Frame}
+		if w.settled(r.key()) {
+			continue
+		}
+		for !l.pace.maySend(l.busy) {
+			l.ended.Wait()
+		}
+		if failed != nil {
+			break
+		}
+		l.busy.sends++
+		sends.Go(func() {
+			l.state.Lock()
+			defer l.state.Unlock()
+			if err := l.forwardRecord(ctx, w, r); err != nil && failed == nil {
+				failed = err
+			}
+			l.busy.sends--
+			l.ended.Broadcast()
+		})
+	}
+	l.outside(sends.Wait)
+	return failed
 }
 
 // forwardRecord brings one record to its fate, in halves if it is too large. Its
@@ -45,14 +74,18 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	if w.split[r.key()] {
 		return l.forwardHalves(ctx, w, r, nil)
 	}
-	l.pace.wait(ctx, r.Stored.Len())
-	if err := ctx.Err(); err != nil {
-		return err
+	l.waitTurn(ctx, r.Stored.Len())
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case l.round.broken != nil:
+		return errHalted
 	}
 	a := l.send(ctx, w, r)
 	switch a.Verdict {
 	case otlpsend.Delivered:
 		l.acks[r.Signal]++
+		l.pace.acked()
 		w.ack(r.key())
 		w.event.Items += r.Header.Items - a.Rejected
 		l.update(func(s *Snapshot) {
@@ -71,7 +104,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 }
 
 // send makes one attempt. The stored bytes go out as they are.
-func (l *Loop) send(ctx context.Context, w *work, r record) otlpsend.Answer {
+func (l *Loop) send(ctx context.Context, w *work, r record) (a otlpsend.Answer) {
 	ctx, cancel := context.WithTimeout(ctx, l.s.Timeout)
 	defer cancel()
 	h := map[string]string{
@@ -93,9 +126,9 @@ func (l *Loop) send(ctx context.Context, w *work, r record) otlpsend.Answer {
 		// Last, so that no agent can pass for another tenant.
 		meta[strings.ToLower(l.s.TenantHeader)] = []string{flare.Tenant(w.marker.Principal)}
 	}
-	return l.s.Transport.Send(ctx, &otlpsend.Request{
-		Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta,
-	})
+	request := &otlpsend.Request{Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta}
+	l.outside(func() { a = l.s.Transport.Send(ctx, request) })
+	return a
 }
 
 // forwardHalves sends a record that was too large, for the reason why, as two.
@@ -104,7 +137,9 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) 
 	if err := l.try(ctx, w.marker.FlareID, splitting); err != nil {
 		return bucketPath(err)
 	}
-	left, right, err := halves(r.Frame)
+	var left, right record
+	var err error
+	l.outside(func() { left, right, err = halves(r.Frame) })
 	l.untry(ctx, w.marker.FlareID, splitting)
 	if err != nil {
 		// Too large by itself: refused like bad data, proven like bad data.

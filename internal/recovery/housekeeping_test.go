@@ -67,7 +67,9 @@ func TestSweepIsBounded(t *testing.T) {
 		for range maxSweeps + 1 {
 			l.keeping.old[frame.RandomHex()] = true
 		}
+		l.state.Lock()
 		l.sweep(w.t.Context())
+		l.state.Unlock()
 		require.Len(t, l.keeping.old, 1)
 	})
 }
@@ -90,6 +92,8 @@ func TestStopsWithDebts(t *testing.T) {
 		stopped := time.Now()
 		wg.Wait()
 		require.Equal(t, 1, x.struck)
+		l.state.Lock()
+		defer l.state.Unlock()
 		for range 10 {
 			id := frame.RandomHex()
 			require.NoError(t, l.try(context.WithoutCancel(ctx), id, opening))

@@ -175,7 +175,8 @@ func (l *Loop) sweep(ctx context.Context) {
 // metric only, so what can not be read is left out.
 func (l *Loop) readMarkers(ctx context.Context) {
 	k := &l.keeping
-	if l.keys == nil {
+	keys := l.keys
+	if keys == nil {
 		return
 	}
 	n := min(maxReads, len(k.unread))
@@ -185,7 +186,9 @@ func (l *Loop) readMarkers(ctx context.Context) {
 		if err != nil {
 			continue
 		}
-		if m, err := openMarker(data, l.keys.Identities); err == nil {
+		var m marker
+		l.outside(func() { m, err = openMarker(data, keys.Identities) })
+		if err == nil {
 			k.learn(m)
 		}
 	}

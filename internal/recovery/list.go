@@ -137,12 +137,12 @@ func (f *listing) addProbe(o object, w *work) {
 	}
 }
 
-// turns returns the objects of a pass in the order of their turns. What was
-// forwarded and not written down goes first: while that fails, nothing else may
-// be forwarded.
+// turns returns the objects of a pass in the order of their turns, but for what
+// was forwarded and not written down: that goes first, and while it fails,
+// nothing else may be forwarded.
 func (f *listing) turns() []object {
 	f.more = f.more || len(f.fresh) > maxVisits
-	turns := slices.Concat(f.unmarked, takeTurns(f.fresh, maxVisits), takeTurns(f.relooks, maxRelooks))
+	turns := slices.Concat(takeTurns(f.fresh, maxVisits), takeTurns(f.relooks, maxRelooks))
 	for i, p := range f.probes {
 		if p.id != "" && !slices.ContainsFunc(f.probes[:i], func(o object) bool { return o.Key == p.Key }) {
 			turns = append(turns, p)

@@ -16,7 +16,9 @@ type Loop struct {
 	s      Settings
 	bucket bucket.Bucket // with a bound on the time of every call
 
-	// Owned by Run.
+	state sync.Mutex // held by Run and by every visit, but not while they wait
+	ended *sync.Cond // on state: a visit or a request has ended
+	// state guards the following.
 	keys       *Keys // as last asked for
 	proven     bool  // the rights were proven since the last refusal
 	passes     uint64
@@ -26,6 +28,7 @@ type Loop struct {
 	debts      map[string]bool          // try markers that are still to be removed
 	cleanUntil time.Time                // when tidying up after the end of Run's context ends
 	nevers     map[string]int           // objects that are never touched, at the last listing, by reason
+	busy       load
 	pace       pacer
 	keeping    keeper
 	round      round
@@ -36,19 +39,32 @@ type Loop struct {
 
 // New returns a Loop that does nothing before Run.
 func New(s Settings) *Loop {
-	return &Loop{
-		s: s, bucket: timed{s.Bucket},
+	l := &Loop{
+		s:     s,
 		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
-		pace:    pacer{rate: s.MaxRate},
+		pace:    newPacer(s),
 		keeping: newKeeper(),
 		snap:    newSnapshot(),
 	}
+	l.ended = sync.NewCond(&l.state)
+	l.bucket = timed{s.Bucket, l.outside}
+	return l
+}
+
+// outside does what needs no state, without the lock: whatever waits, and
+// whatever works on bytes.
+func (l *Loop) outside(do func()) {
+	l.state.Unlock()
+	defer l.state.Lock()
+	do()
 }
 
 // Run lists and recovers until ctx ends. It is called once. When it returns,
 // every call it made has ended; what was cut off is done again by the next
 // process.
 func (l *Loop) Run(ctx context.Context) {
+	l.state.Lock()
+	defer l.state.Unlock()
 	failed := 0
 	l.cleanUntil = time.Time{}
 	for ctx.Err() == nil {
@@ -60,6 +76,7 @@ func (l *Loop) Run(ctx context.Context) {
 		if isSlow(err) {
 			l.proven = false // the refusal may be about a right that was taken away
 		}
+		l.pace.passed(err)
 		wait := l.s.PollInterval
 		switch {
 		case err != nil:
@@ -70,7 +87,7 @@ func (l *Loop) Run(ctx context.Context) {
 		default:
 			failed = 0
 		}
-		sleep(ctx, wait)
+		l.outside(func() { sleep(ctx, wait) })
 	}
 }
 
@@ -95,19 +112,57 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	if err := l.keep(ctx); err != nil {
 		return false, err
 	}
-	for _, o := range found.turns() {
-		err := l.visit(ctx, o)
-		l.recount(o)
-		if err != nil {
-			l.memo(o).failures++
-			return false, err
-		}
+	if err := l.visitAll(ctx, found.unmarked); err != nil {
+		return false, err
+	}
+	if err := l.visitAll(ctx, found.turns()); err != nil {
+		return false, err
 	}
 	if err := l.judgeUnreadable(); err != nil {
 		return false, err
 	}
 	return found.more && l.round.moved, nil
 }
+
+// visitAll visits objects, as many at a time as there is room for, until a visit
+// breaks the path. When it returns, all of them have ended.
+func (l *Loop) visitAll(ctx context.Context, turns []object) error {
+	var visits sync.WaitGroup
+	for _, o := range turns {
+		for !l.pace.roomFor(l.busy, o.Size) {
+			l.ended.Wait()
+		}
+		if ctx.Err() != nil || l.round.broken != nil {
+			break
+		}
+		l.busy.add(1, o.Size)
+		visits.Go(func() {
+			l.state.Lock()
+			defer l.state.Unlock()
+			l.visitOne(ctx, o)
+			l.busy.add(-1, -o.Size)
+			l.ended.Broadcast()
+		})
+	}
+	l.outside(visits.Wait)
+	return l.round.broken
+}
+
+// visitOne visits an object and notes what came of it.
+func (l *Loop) visitOne(ctx context.Context, o object) {
+	err := l.visit(ctx, o)
+	l.recount(o)
+	if err == nil || errors.Is(err, errHalted) {
+		return
+	}
+	l.memo(o).failures++
+	if l.round.broken == nil {
+		l.round.broken = err
+	}
+}
+
+// errHalted ends a visit because another one broke the path.
+var errHalted = errors.New("another flare broke the path")
 
 // recount keeps the number of pending flares true between two listings.
 func (l *Loop) recount(o object) {
@@ -118,8 +173,9 @@ func (l *Loop) recount(o object) {
 
 // round is what one pass learned about the bucket.
 type round struct {
-	moved      bool // an object reached another state, or left the bucket
-	read       bool // an object could be read
+	broken     error // the first path failure
+	moved      bool  // an object reached another state, or left the bucket
+	read       bool  // an object could be read
 	unreadable []unread
 }
 
@@ -175,20 +231,4 @@ func sleep(ctx context.Context, d time.Duration) {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-}
-
-// pacer spreads bytes over time.
-type pacer struct {
-	rate int64 // bytes per second
-	next time.Time
-}
-
-// wait returns when n more bytes may be sent.
-func (p *pacer) wait(ctx context.Context, n int64) {
-	now := time.Now()
-	if p.next.Before(now) {
-		p.next = now
-	}
-	sleep(ctx, p.next.Sub(now))
-	p.next = p.next.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
 }

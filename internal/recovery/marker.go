@@ -67,7 +67,9 @@ func openMarker(data []byte, by []age.Identity) (marker, error) {
 
 // mark writes done/<id>. Writing it twice is harmless.
 func (l *Loop) mark(ctx context.Context, id string, w *work) error {
-	data, err := w.marker.seal(w.keys.Recipients)
+	var data []byte
+	var err error
+	l.outside(func() { data, err = w.marker.seal(w.keys.Recipients) })
 	if err != nil {
 		return err
 	}

@@ -100,8 +100,8 @@ func (l *Loop) tell(e Event) {
 }
 
 // opened counts which identity opened a flare, so that an old one can be retired.
-func (l *Loop) opened(identity int) {
-	if identity >= 0 && identity < len(l.keys.Names) {
-		l.update(func(s *Snapshot) { s.Opened[l.keys.Names[identity]]++ })
+func (l *Loop) opened(keys *Keys, identity int) {
+	if identity >= 0 && identity < len(keys.Names) {
+		l.update(func(s *Snapshot) { s.Opened[keys.Names[identity]]++ })
 	}
 }

@@ -28,7 +28,8 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 	if len(m.todo) > 0 {
 		return l.finish(ctx, o, m)
 	}
-	if l.keys = l.s.Keys(); l.keys == nil {
+	keys := l.s.Keys()
+	if l.keys = keys; keys == nil {
 		return nil
 	}
 	// Whatever is found below, an id in done/ was taken once and never is again.
@@ -41,16 +42,20 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 	case l.tries[o.id].deadly():
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
 	}
-	fl, badDrill, err := l.open(ctx, o)
+	fl, badDrill, err := l.open(ctx, o, keys)
 	if err != nil {
 		return l.notOpened(ctx, o, m, err)
 	}
+	if m.work == nil {
+		m.work = newWork()
+	}
+	m.work.verified(keys, fl)
 	return l.take(ctx, o, m, fl, badDrill)
 }
 
 // open fetches a flare, verifies it, and decodes it if it is a drill: badDrill
 // says what is wrong with it then.
-func (l *Loop) open(ctx context.Context, o object) (fl *flare.Flare, badDrill, err error) {
+func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare, badDrill, err error) {
 	// crash here: nothing has happened yet.
 	defer l.untry(ctx, o.id, opening)
 	if err := l.try(ctx, o.id, opening); err != nil {
@@ -64,14 +69,16 @@ func (l *Loop) open(ctx context.Context, o object) (fl *flare.Flare, badDrill, e
 		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
-	fl, err = l.keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
+	l.outside(func() {
+		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
+		if err == nil && fl.Manifest.Reason == flare.Drill {
+			badDrill = checkDrill(fl)
+		}
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	l.opened(fl.Identity)
-	if fl.Manifest.Reason == flare.Drill {
-		badDrill = checkDrill(fl)
-	}
+	l.opened(keys, fl.Identity)
 	return fl, badDrill, nil
 }
 
@@ -132,10 +139,6 @@ func (l *Loop) notOpened(ctx context.Context, o object, m *memo, err error) erro
 
 // take decides what becomes of a verified flare.
 func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare, badDrill error) error {
-	if m.work == nil {
-		m.work = newWork()
-	}
-	m.work.verified(l.keys, fl)
 	switch fl.Manifest.Reason {
 	case flare.Drill:
 		if badDrill != nil {

@@ -221,7 +221,10 @@ func (w *world) onlyOurs() {
 
 // gateway is a scripted transport: it acks everything unless told otherwise.
 type gateway struct {
-	t *testing.T
+	t  *testing.T
+	mu sync.Mutex
+	// mu guards the following, and is not held while answer and seen run.
+
 	// answer decides over a request; nil or Verdict Delivered without effect
 	// acks it. It may block until ctx ends.
 	answer   func(ctx context.Context, r *otlpsend.Request) otlpsend.Answer
@@ -233,7 +236,9 @@ type gateway struct {
 }
 
 func (g *gateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
+	g.mu.Lock()
 	g.requests = append(g.requests, r)
+	g.mu.Unlock()
 	if g.seen != nil {
 		g.seen(r)
 	}
@@ -245,12 +250,28 @@ func (g *gateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer
 	if ctx.Err() != nil {
 		return down()
 	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.got[frame.BatchID(r.Header[frame.HeaderBatchID])]++
 	if g.lose != nil && g.lose(r) {
 		g.lost++
 		return down()
 	}
 	return otlpsend.Answer{Verdict: otlpsend.Delivered}
+}
+
+// count changes what a test counts in answer.
+func (g *gateway) count(change func()) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	change()
+}
+
+// times returns how often a record reached Kafka.
+func (g *gateway) times(id frame.BatchID) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.got[id]
 }
 
 func down() otlpsend.Answer {

@@ -1,0 +1,128 @@
+package recovery
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// Several flares are worked on and several records are on their way at a time,
+// never more than configured; one slow gateway costs its latency once for all of
+// them, and every record arrives once.
+func TestSeveralAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.set.Flares, w.set.Senders = 4, 6
+		for range 40 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "a"), w.logs("acme/host-17", 1, "b"), w.logs("acme/host-17", 1, "c"))
+		}
+		var now, most int
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+			w.gateway.count(func() { now++; most = max(most, now) })
+			time.Sleep(100 * time.Millisecond)
+			w.gateway.count(func() { now-- })
+			return otlpsend.Answer{}
+		}
+		l := w.run(4 * time.Second)
+		require.Equal(t, 6, most)
+		require.Empty(t, w.under("f/"), "120 records of 100 ms, 6 at a time")
+		require.Len(t, w.gateway.got, 120)
+		for id, n := range w.gateway.got {
+			require.Equal(t, 1, n, id)
+		}
+		require.EqualValues(t, 40, l.Snapshot().RecoveredFlares)
+		require.Zero(t, l.Snapshot().Pending)
+		require.Equal(t, load{}, l.busy)
+		w.onlyOurs()
+	})
+}
+
+// While the gateway does not answer, one record of one flare asks whether it does.
+func TestOneRecordWhileTheGatewayIsDown(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.set.Flares, w.set.Senders = 8, 8
+		for range 50 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "a"), w.logs("acme/host-17", 1, "b"))
+		}
+		var now, most int
+		up := false
+		w.gateway.answer = func(ctx context.Context, _ *otlpsend.Request) otlpsend.Answer {
+			w.gateway.count(func() { now++; most = max(most, now) })
+			defer w.gateway.count(func() { now-- })
+			if up {
+				return otlpsend.Answer{}
+			}
+			<-ctx.Done()
+			return down()
+		}
+		l := New(w.set)
+		w.resume(l, time.Hour)
+		require.Equal(t, 1, most)
+		require.Greater(t, len(w.gateway.requests), 30)
+		require.Equal(t, 50, l.Snapshot().Pending)
+		up = true
+		w.resume(l, time.Minute)
+		require.Empty(t, w.under("f/"))
+	})
+}
+
+// A flare that is alone in its size is worked on alone.
+func TestRoomForOneLargeFlare(t *testing.T) {
+	p := newPacer(Settings{Flares: 8, Senders: 8})
+	require.True(t, p.roomFor(load{}, 64<<20), "one always")
+	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, 1), "no second one before the first was settled")
+	p.settled()
+	require.True(t, p.roomFor(load{flares: 1, bytes: 1}, 1))
+	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, maxBusyBytes))
+	require.False(t, p.roomFor(load{flares: 1, bytes: 64 << 20}, 1))
+	require.False(t, p.roomFor(load{flares: 8}, 1))
+}
+
+// A path that breaks under load gets half of it, and more again ack by ack.
+func TestLoadIsHalved(t *testing.T) {
+	p := newPacer(Settings{Flares: 8, Senders: 8})
+	for range 10 {
+		p.acked()
+	}
+	require.True(t, p.maySend(load{sends: 7}))
+	p.passed(nil)
+	require.True(t, p.maySend(load{sends: 7}))
+	p.passed(errors.New("throttled"))
+	require.True(t, p.maySend(load{}))
+	require.False(t, p.maySend(load{sends: 1}))
+	for range raiseAfter - 1 {
+		p.acked()
+	}
+	require.True(t, p.maySend(load{sends: 3}))
+	require.False(t, p.maySend(load{sends: 4}))
+	for range 5 * raiseAfter {
+		p.acked()
+	}
+	require.True(t, p.maySend(load{sends: 7}))
+}
+
+// Two copies into a quarantine that has room for one.
+func TestQuarantineBoundHoldsAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.set.Flares, w.set.QuarantineMaxBytes = 8, 400
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "settles first"))
+		time.Sleep(time.Second)
+		for range 6 {
+			w.put("f/"+frame.RandomHex()+".age", make([]byte, 150))
+		}
+		w.bucket.Seen = func(c bucket.Call) {
+			if c.Op == "copy" {
+				time.Sleep(time.Second)
+			}
+		}
+		l := w.run(time.Minute)
+		require.Equal(t, map[string]int{"copy": 4}, l.Snapshot().Stuck)
+		require.EqualValues(t, 300+len(probeText), l.keeping.quarantined)
+	})
+}
