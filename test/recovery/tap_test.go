@@ -1,0 +1,237 @@
+package recovery
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// moment is when a tap holds a call: before the far side saw it, or when it has
+// done it and the answer is under way.
+type moment string
+
+const (
+	before moment = "before"
+	after  moment = "after"
+)
+
+// call is one call of recovery's. Its name says what kind of call it is.
+type call struct {
+	name, key string // of forward: the batch id
+	flare     string // id, "" if it is about no flare
+}
+
+// tap stands between recovery and its bucket and in front of the gateway. It
+// writes down what had an effect, and can hold one call for good: neither the
+// call (before) nor its answer (after) ever arrives.
+type tap struct {
+	bucket string
+	s3     *httptest.Server
+	proxy  *httputil.ReverseProxy
+	// spoil, if set, may answer a call to the bucket itself, and tells so.
+	spoil func(w http.ResponseWriter, r *http.Request, c call) bool
+
+	mu sync.Mutex
+	// mu guards the following.
+	done   []call         // had their effect, in order
+	counts map[string]int // calls that came, by name
+	more   chan struct{}  // closed and replaced at every effect
+	trap   *trap          // nil: none
+}
+
+// trap holds the n-th call that matches, counted from when it was set.
+type trap struct {
+	match    func(c call) bool
+	n        int
+	when     moment
+	caught   chan struct{}   // closed when the call is held
+	released chan struct{}   // closed by the test: the connection is cut
+	end      context.Context // of the test
+}
+
+func newTap(t *testing.T, bucket, upstream string) *tap {
+	tp := &tap{bucket: bucket, counts: map[string]int{}, more: make(chan struct{})}
+	tp.proxy = &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(&url.URL{Scheme: "http", Host: upstream})
+			r.Out.Host = r.In.Host // signed
+		},
+		Transport:    &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
+		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
+	}
+	tp.s3 = httptest.NewServer(http.HandlerFunc(tp.serveS3))
+	t.Cleanup(tp.s3.Close)
+	return tp
+}
+
+func (tp *tap) serveS3(w http.ResponseWriter, r *http.Request) {
+	c := tp.callOf(r)
+	if tp.spoil != nil && tp.spoil(w, r, c) {
+		return
+	}
+	tp.pass(w, c, func(w http.ResponseWriter) bool {
+		rec := &statusWriter{ResponseWriter: w}
+		tp.proxy.ServeHTTP(rec, r)
+		return rec.status/100 == 2
+	})
+}
+
+// pass makes a call, unless the trap holds it. do answers to the writer it gets
+// and reports whether the call had its effect.
+func (tp *tap) pass(w http.ResponseWriter, c call, do func(http.ResponseWriter) bool) {
+	held := tp.come(c)
+	if held != nil && held.when == before {
+		held.hold()
+	}
+	if held != nil {
+		w = discard{http.Header{}}
+	}
+	if do(w) {
+		tp.note(c)
+	}
+	if held != nil {
+		held.hold()
+	}
+}
+
+// hold keeps a call until the test has killed who made it.
+func (t *trap) hold() {
+	close(t.caught)
+	select {
+	case <-t.released:
+	case <-t.end.Done():
+	}
+	panic(http.ErrAbortHandler)
+}
+
+// come counts a call and returns the trap if it is the one.
+func (tp *tap) come(c call) *trap {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.counts[c.name]++
+	if tp.trap == nil || !tp.trap.match(c) {
+		return nil
+	}
+	if tp.trap.n--; tp.trap.n != 0 {
+		return nil
+	}
+	return tp.trap
+}
+
+// note writes down that a call had its effect.
+func (tp *tap) note(c call) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.done = append(tp.done, c)
+	close(tp.more)
+	tp.more = make(chan struct{})
+}
+
+// set replaces the trap.
+func (tp *tap) set(t *trap) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.trap = t
+}
+
+// calls returns how many calls of each name came so far.
+func (tp *tap) calls() map[string]int {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	return maps.Clone(tp.counts)
+}
+
+// effects returns what had an effect so far, and a channel that is closed at the
+// next effect.
+func (tp *tap) effects() ([]call, <-chan struct{}) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	return slices.Clip(tp.done), tp.more
+}
+
+// await blocks until ok, which is asked again after every effect.
+func (tp *tap) await(ctx context.Context, t *testing.T, ok func([]call) bool) {
+	t.Helper()
+	for {
+		done, more := tp.effects()
+		if ok(done) {
+			return
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			t.Fatalf("it never came so far; the last of %d calls: %v", len(done), done[max(0, len(done)-10):])
+		}
+	}
+}
+
+// callOf names a request to the bucket by what recovery wants with it.
+func (tp *tap) callOf(r *http.Request) call {
+	key := strings.TrimPrefix(r.URL.Path, "/"+tp.bucket+"/")
+	op := map[string]string{http.MethodGet: "get", http.MethodPut: "put", http.MethodDelete: "delete"}[r.Method]
+	if src, err := url.PathUnescape(r.Header.Get("X-Amz-Copy-Source")); src != "" && err == nil {
+		op, key = "copy", strings.TrimPrefix(src, "/"+tp.bucket+"/")
+	}
+	if r.URL.Query().Has("list-type") {
+		return call{name: "list " + kindOf(r.URL.Query().Get("prefix")), key: r.URL.Query().Get("prefix")}
+	}
+	c := call{name: op + " " + kindOf(key), key: key}
+	if !strings.Contains(key, "probe") {
+		_, file, _ := strings.Cut(strings.TrimPrefix(key, "lifeline/"), "/")
+		c.flare, _, _ = strings.Cut(file, ".")
+	}
+	return c
+}
+
+// kindOf says which part of the bucket a key lies in.
+func kindOf(key string) string {
+	kind, rest, _ := strings.Cut(strings.TrimPrefix(key, "lifeline/"), "/")
+	if kind == "f" {
+		kind = "flare"
+	}
+	switch {
+	case strings.HasPrefix(rest, "probe"):
+		return kind + " probe"
+	case kind == "try" && strings.Contains(rest, ".s"):
+		return "split try"
+	default:
+		return kind
+	}
+}
+
+// statusWriter remembers the status of an answer.
+type statusWriter struct {
+	http.ResponseWriter
+	status int
+}
+
+func (w *statusWriter) WriteHeader(status int) {
+	w.status = status
+	w.ResponseWriter.WriteHeader(status)
+}
+
+// Unwrap lets the proxy flush.
+func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// discard is a ResponseWriter for an answer that never arrives.
+type discard struct{ header http.Header }
+
+func (d discard) Header() http.Header         { return d.header }
+func (d discard) Write(p []byte) (int, error) { return len(p), nil }
+func (d discard) WriteHeader(int)             {}
+
+// bodyOf reads a request to its end.
+func bodyOf(r *http.Request) ([]byte, error) {
+	var buf bytes.Buffer
+	_, err := io.Copy(&buf, r.Body)
+	return buf.Bytes(), err
+}
