@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -25,9 +26,9 @@ type messageStream interface {
 type message struct {
 	gateway *gateway
 	stream  messageStream
-	request *request      // begin sets its open
-	begun   chan struct{} // closed when begin returns
-	whole   chan struct{} // closed when read returns
+	request *request    // begin sets its open
+	begun   atomic.Bool // begin has returned
+	whole   atomic.Bool // read has returned
 }
 
 // firstByteTimeout is how long a stream may be silent. It holds no bytes until
@@ -38,30 +39,28 @@ const firstByteTimeout = 2 * time.Second
 // grpc-go has another stream.
 func (g *gateway) newMessage(ctx context.Context, r *request) (*message, bool) {
 	stream, ok := grpc.ServerTransportStreamFromContext(ctx).(messageStream)
-	return &message{gateway: g, stream: stream, request: r, begun: make(chan struct{}), whole: make(chan struct{})}, ok
+	return &message{gateway: g, stream: stream, request: r}, ok
 }
 
-// patience waits for the body, and refuses one that is too slow. Ending the call
-// ends begin and read.
+// patience waits for done, and refuses a body that is too slow. It wakes up only
+// to look at the clock: to be told of every step would cost more than the step.
+// Ending the call ends begin and read.
 func (m *message) patience(answer context.Context, done <-chan struct{}) *refusal {
-	for _, wait := range []struct {
-		step <-chan struct{}
-		at   time.Duration
-	}{
-		{m.begun, min(firstByteTimeout, m.gateway.bodyTimeout())},
-		{m.whole, m.gateway.bodyTimeout()},
-	} {
-		timer := time.NewTimer(time.Until(m.request.arrived.Add(wait.at)))
+	timer := time.NewTimer(time.Until(m.request.arrived.Add(min(firstByteTimeout, m.gateway.bodyTimeout()))))
+	defer timer.Stop()
+	for _, step := range []*atomic.Bool{&m.begun, &m.whole} {
 		select {
-		case <-wait.step:
-			timer.Stop()
 		case <-done:
-			timer.Stop()
 			return nil
 		case <-timer.C:
-			return errSlow
+			if !step.Load() {
+				return errSlow
+			}
+			timer.Reset(time.Until(m.request.arrived.Add(m.gateway.bodyTimeout())))
 		case <-answer.Done():
-			timer.Stop()
+			if m.whole.Load() {
+				return nil
+			}
 			return errSlow
 		}
 	}
@@ -70,7 +69,7 @@ func (m *message) patience(answer context.Context, done <-chan struct{}) *refusa
 
 // begin waits for the length of the message and returns it.
 func (m *message) begin() (int64, error) {
-	defer close(m.begun)
+	defer m.begun.Store(true)
 	var header [5]byte // 1 when it is compressed, and its length
 	if err := m.stream.ReadMessageHeader(header[:]); err != nil {
 		return 0, errCut
@@ -94,7 +93,7 @@ func (m *message) begin() (int64, error) {
 
 // read returns the length bytes of the message.
 func (m *message) read(_ *reservation, length int64) ([]byte, error) {
-	defer close(m.whole)
+	defer m.whole.Store(true)
 	data, err := m.stream.Read(int(length))
 	if err != nil {
 		return nil, errCut

@@ -71,11 +71,11 @@ func TestEveryRequestIsVisible(t *testing.T) {
 
 		request := inflight.Request{Peer: "10.0.0.7:4711", Agent: "acme/host-17", Signal: frame.Traces, Stage: inflight.Writing}
 		first, second, third := request, request, request
-		first.Age, first.Bytes = 2*time.Second, int64(len(raw))
+		first.Age, first.Bytes = 2*time.Second, copies*int64(len(raw))
 		third.Stage, third.Agent = inflight.Waiting, ""
 		require.Equal(t, []inflight.Request{first, second, third}, rcv.(interface{ Snapshot() []inflight.Request }).Snapshot())
 		require.InDelta(t, 3, gauge(t, tel, "otelcol_lifeline_inflight_requests"), 0)
-		require.InDelta(t, len(raw), gauge(t, tel, "otelcol_lifeline_inflight_bytes"), 0)
+		require.InDelta(t, copies*len(raw), gauge(t, tel, "otelcol_lifeline_inflight_bytes"), 0)
 		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_inflight_oldest_age"), 0)
 		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_oldest_write_age"), 0)
 		require.InDelta(t, 1, gauge(t, tel, "otelcol_lifeline_resends"), 0)

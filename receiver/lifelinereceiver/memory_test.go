@@ -84,13 +84,13 @@ func (s *fakeStream) Read(int) (mem.BufferSlice, error) {
 
 func TestGRPCReservesBeforeItReads(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
-	body := make([]byte, 18<<20)
+	body := make([]byte, 9<<20)
 	header := prefixed(0, body)[:5]
 	reads := 0
 	r := &request{header: func(string) []string { return []string{"1"} }, arrived: time.Now(), limit: 20 << 20}
-	m := &message{gateway: g, request: r, begun: make(chan struct{}), whole: make(chan struct{}), stream: &fakeStream{header: header, body: body, read: func() {
+	m := &message{gateway: g, request: r, stream: &fakeStream{header: header, body: body, read: func() {
 		reads++
-		require.Equal(t, g.admission.total-18<<20, g.admission.room(), "what lifeline-size says does not matter")
+		require.Equal(t, g.admission.total-copies*9<<20, g.admission.room(), "what lifeline-size says does not matter")
 	}}}
 	r.begin, r.read = m.begin, m.read
 	work := newTask(g, r)
@@ -244,9 +244,9 @@ func TestPartsAreReserved(t *testing.T) {
 		sum += int64(len(record.raw))
 	}
 	require.Greater(t, sum, int64(len(raw)))
-	require.GreaterOrEqual(t, used.Load(), sum)
+	require.GreaterOrEqual(t, used.Load(), copies*sum)
 	require.Equal(t, g.admission.total, g.admission.room())
-	_, err := split(frame.Logs, raw, 900<<10, room(t, 64<<20, int64(len(raw))))
+	_, err := split(frame.Logs, raw, 900<<10, room(t, 64<<20, copies*int64(len(raw))))
 	require.ErrorIs(t, err, errBusy, "there is room for the request, but not for its parts")
 }
 

@@ -245,7 +245,7 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	g := startPassthrough(t, k, func(c *Config) {
 		c.Protocols.GRPC.Get().MaxRecvMsgSizeMiB = 1
 		c.Protocols.HTTP.Get().MaxRequestBodySize = 1 << 20
-		c.Admission.MaxInflight, c.Admission.MaxWait = 2<<20, 50*time.Millisecond
+		c.Admission.MaxInflight, c.Admission.MaxWait = 4<<20, 50*time.Millisecond
 	})
 	answers := make(chan reply, 2)
 	for _, protocol := range protocols {

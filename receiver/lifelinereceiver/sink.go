@@ -36,6 +36,10 @@ type job struct {
 	write func(ctx context.Context, info client.Info, md map[string][]string) error
 }
 
+// copies is how often the bytes of a request are in memory while it is written:
+// in its record and, once more, in the Kafka exporter's.
+const copies = 2
+
 // expansion is how much larger than its bytes decoded telemetry is taken to be.
 const expansion = 8
 
@@ -84,7 +88,7 @@ func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink
 }
 
 // split checks raw and cuts it into pieces of at most limit bytes, where records
-// allow it, that held covers.
+// allow it. When it succeeds held covers the copies of the pieces.
 func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpcodec.Piece, error) {
 	items, err := otlpcodec.Count(s, raw)
 	if errors.Is(err, otlpcodec.ErrDeprecated) {
@@ -106,10 +110,10 @@ func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpco
 	for _, p := range pieces {
 		sum += int64(len(p.Raw))
 	}
-	if err := held.need(sum); err != nil {
+	if err := held.need(copies * sum); err != nil {
 		return nil, err
 	}
-	held.resize(sum)
+	held.resize(copies * sum)
 	return pieces, nil
 }
 
@@ -161,6 +165,7 @@ func decode[T any](parse func([]byte) (T, error), count func(T) int, consume fun
 		if err := held.need(expansion * int64(len(raw))); err != nil {
 			return job{}, err
 		}
+		held.resize(expansion * int64(len(raw)))
 		data, err := parse(raw)
 		if err != nil {
 			return job{}, err

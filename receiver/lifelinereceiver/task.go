@@ -65,12 +65,12 @@ func (t *task) take(answer context.Context) ([]byte, error) {
 	if length > r.limit || size > r.limit {
 		return nil, errLarge
 	}
-	reserve := length
-	if length < 0 {
+	reserve := copies * length
+	switch {
+	case length < 0:
 		reserve = step
-	}
-	if r.open != nil {
-		reserve += max(size, 0)
+	case r.open != nil:
+		reserve = max(length+max(size, 0), copies*size)
 	}
 	if t.held, err = t.gateway.admission.acquire(answer, reserve); err != nil {
 		return nil, errBusy
@@ -115,7 +115,6 @@ func (t *task) understand(answer context.Context, sent []byte) (err error) {
 		}
 		freeBuffer(text)
 	}
-	t.held.resize(int64(len(raw)))
 	_, ownAgent := r.batchID()
 	if t.job, err = g.sinks[r.signal](raw, ownAgent, t.held); err != nil {
 		return err

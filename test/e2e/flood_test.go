@@ -5,7 +5,6 @@ import (
 	"compress/gzip"
 	"context"
 	"encoding/binary"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -27,9 +26,9 @@ import (
 
 const (
 	floodTime     = 8 * time.Second
-	floodInflight = 64 << 20
-	floodSilent   = 10_000 // connections that send half a request's head, and no more; fewer if files are limited
-	floodStreams  = 2000   // gRPC calls on one connection that send half a message
+	floodInflight = 256 << 20 // as shipped
+	floodSilent   = 10_000    // connections that send half a request's head, and no more; fewer if files are limited
+	floodStreams  = 2000      // gRPC calls on one connection that send half a message
 )
 
 // TestFlood attacks the shipped gateway from all sides at once. It must keep its
@@ -42,7 +41,6 @@ func TestFlood(t *testing.T) {
 	s, err := stack.NewGateway(stack.Options{Otelcol: otelcol, Configs: configs, Dir: t.TempDir()})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, err)
-	s.Gateway.Configs = append(s.Gateway.Configs, fmt.Sprintf("yaml:receivers::lifeline::admission::max_inflight: %d", floodInflight))
 	ctx := within(t, 2*time.Minute)
 	require.NoError(t, s.Gateway.Start(ctx))
 	idle, err := s.Gateway.P.RSS()
@@ -57,9 +55,13 @@ func TestFlood(t *testing.T) {
 	for _, bomb := range bombs(t) {
 		attackers.Go(func() { flood.bombs(attack, bomb) })
 	}
-	for range 8 {
-		attackers.Go(func() { flood.large(attack) })
+	good, bad := largeRequest(), make([]byte, 19<<20)
+	for range 16 {
+		attackers.Go(func() { flood.large(attack, bad) })
 		attackers.Go(func() { flood.endless(attack) })
+	}
+	for range 4 {
+		attackers.Go(func() { flood.large(attack, good) })
 	}
 	var honest sync.WaitGroup
 	for client := range uint64(4) {
@@ -196,9 +198,16 @@ func (f *flood) bombs(ctx context.Context, b bomb) {
 	}
 }
 
-// large sends bodies of nearly the largest size that is taken.
-func (f *flood) large(ctx context.Context) {
-	body := make([]byte, 19<<20)
+// largeRequest returns spans of nearly the largest size that is taken.
+func largeRequest() (request []byte) {
+	for n := uint64(1) << 50; len(request) < 19<<20; n++ {
+		request = append(request, stack.Spans(n, time.Now())...)
+	}
+	return request
+}
+
+// large sends a large body over and over.
+func (f *flood) large(ctx context.Context, body []byte) {
 	for ctx.Err() == nil {
 		f.post(ctx, bytes.NewReader(body), "")
 		f.largeSent.Add(1)
