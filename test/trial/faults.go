@@ -26,25 +26,27 @@ func (tr *Trial) admin(f func(*kadm.Client) error) {
 // TooLargeForTheBroker is a topic whose limit is below that of the gateway: the
 // broker refuses every batch, whoever's records are in it.
 func TooLargeForTheBroker() Fault {
-	limit := func(ctx context.Context, tr *Trial, bytes string) {
-		tr.admin(func(c *kadm.Client) error {
-			set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &bytes}}
-			answers, err := c.AlterTopicConfigs(ctx, set, kafka.TracesTopic)
-			if err != nil {
-				return err
-			}
-			return answers[0].Err
-		})
-	}
+	small, usual := "200", "1048588"
 	return Fault{
 		Break: func(ctx context.Context, tr *Trial) func(context.Context) error {
-			limit(ctx, tr, "200")
+			tr.deleteTopic(ctx)
+			tr.makeTopic(ctx, map[string]*string{"max.message.bytes": &small}) // a change would take its time
+			tr.RestartGateway(ctx, Soon)
 			return func(ctx context.Context) error {
 				_, err := tr.Gateway.P.WaitLine(ctx, "The broker refuses a batch as too large", "compressed_bytes", kafka.TracesTopic)
 				return err
 			}
 		},
-		Heal: func(ctx context.Context, tr *Trial) { limit(ctx, tr, "1048588") },
+		Heal: func(ctx context.Context, tr *Trial) {
+			tr.admin(func(c *kadm.Client) error {
+				set := []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "max.message.bytes", Value: &usual}}
+				answers, err := c.AlterTopicConfigs(ctx, set, kafka.TracesTopic)
+				if err != nil {
+					return err
+				}
+				return answers[0].Err
+			})
+		},
 	}
 }
 
@@ -57,7 +59,7 @@ func NoSuchTopic() Fault {
 			tr.RestartGateway(ctx, Soon)
 			return nil
 		},
-		Heal: func(ctx context.Context, tr *Trial) { tr.makeTopic(ctx) },
+		Heal: func(ctx context.Context, tr *Trial) { tr.makeTopic(ctx, nil) },
 	}
 }
 
@@ -80,7 +82,7 @@ func TopicMadeAgain() Fault {
 // MakeTopicAgain deletes the topic of traces and makes it again, empty.
 func (tr *Trial) MakeTopicAgain(ctx context.Context) {
 	tr.deleteTopic(ctx)
-	tr.makeTopic(ctx)
+	tr.makeTopic(ctx, nil)
 }
 
 // deleteTopic deletes the topic of traces with all it holds.
@@ -92,9 +94,9 @@ func (tr *Trial) deleteTopic(ctx context.Context) {
 	tr.Forget()
 }
 
-func (tr *Trial) makeTopic(ctx context.Context) {
+func (tr *Trial) makeTopic(ctx context.Context, configs map[string]*string) {
 	tr.admin(func(c *kadm.Client) error {
-		_, err := c.CreateTopic(ctx, kafka.Partitions, -1, nil, kafka.TracesTopic)
+		_, err := c.CreateTopic(ctx, kafka.Partitions, -1, configs, kafka.TracesTopic)
 		return err
 	})
 }
