@@ -59,9 +59,9 @@ func (l *Loop) outside(do func()) {
 	do()
 }
 
-// Run lists and recovers until ctx ends. It is called once. When it returns,
-// every call it made has ended; what was cut off is done again by the next
-// process.
+// Run lists and recovers until ctx ends. It may be called again after it
+// returned, and remembers what it did. When it returns, every call it made has
+// ended; what was cut off is done again by the next Run or process.
 func (l *Loop) Run(ctx context.Context) {
 	l.state.Lock()
 	defer l.state.Unlock()

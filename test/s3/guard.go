@@ -25,8 +25,8 @@ const (
 )
 
 // Guard is a proxy in front of a Server. It enforces what only AWS enforces
-// (deploy/policies/aws-only.json: a flare is put only with If-None-Match) and
-// injects faults. It leaves Host alone, so that signatures stay valid. Its
+// (deploy/policies/aws-only.json: a flare is put only with If-None-Match, and so
+// never in parts) and injects faults. It leaves Host alone, so that signatures stay valid. Its
 // methods may be called concurrently.
 type Guard struct {
 	addr   string
@@ -124,7 +124,7 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		panic(http.ErrAbortHandler)
 	case struck && fault == SlowDown:
 		refuse(w, r, http.StatusServiceUnavailable, "SlowDown")
-	case r.Method == http.MethodPut && r.Header.Get("If-None-Match") == "" && strings.HasPrefix(r.URL.Path, "/"+Bucket+"/"+Prefix):
+	case replaces(r):
 		refuse(w, r, http.StatusForbidden, "AccessDenied")
 	case struck: // LostAck
 		g.proxy.ServeHTTP(discard{http.Header{}}, r)
@@ -132,6 +132,22 @@ func (g *Guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		g.proxy.ServeHTTP(w, r)
 	}
+}
+
+// replaces reports whether AWS would refuse r for its missing If-None-Match. An
+// upload in parts needs the right to put as well, and cannot begin with one.
+func replaces(r *http.Request) bool {
+	if r.Header.Get("If-None-Match") != "" || !strings.HasPrefix(r.URL.Path, "/"+Bucket+"/"+Prefix) {
+		return false
+	}
+	q := r.URL.Query()
+	switch r.Method {
+	case http.MethodPut:
+		return !q.Has("acl") && !q.Has("tagging") && !q.Has("retention") && !q.Has("legal-hold") // rights of their own
+	case http.MethodPost:
+		return q.Has("uploads") || q.Has("uploadId")
+	}
+	return false
 }
 
 // refuse answers as S3 does, after the body: an answer in the middle of it would

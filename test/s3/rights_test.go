@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -17,7 +15,7 @@ import (
 
 var once = bucket.PutOptions{IfNoneMatch: true}
 
-// The keys that rights are tried on; each exists when it is tried.
+// Keys that rights are tried on; each exists when it is tried.
 const (
 	flareKey = Prefix + "0123456789abcdef0123456789abcdef.age"
 	doneKey  = "lifeline/done/0123456789abcdef0123456789abcdef"
@@ -26,81 +24,6 @@ const (
 	badKey   = "lifeline/quarantine/malformed/0123456789abcdef0123456789abcdef.age"
 	rootKey  = "elsewhere"
 )
-
-// exists makes every key of the table anew, with root's rights.
-func exists(t *testing.T, root *s3bucket.Client) {
-	t.Helper()
-	for _, key := range []string{flareKey, doneKey, tryKey, leaseKey, badKey, rootKey} {
-		_, err := root.Put(t.Context(), key, frame.Bytes("x"), bucket.PutOptions{})
-		require.NoError(t, err)
-	}
-}
-
-func TestRights(t *testing.T) {
-	s := start(t)
-	root := client(t, s.Config(Root))
-	for _, c := range []struct {
-		account                Account
-		key                    string
-		put, get, del, allList bool
-	}{
-		{Writer, flareKey, true, false, false, false},
-		{Writer, doneKey, false, false, false, false},
-		{Writer, tryKey, false, false, false, false},
-		{Writer, leaseKey, false, false, false, false},
-		{Writer, badKey, false, false, false, false},
-		{Writer, rootKey, false, false, false, false},
-		{Recovery, flareKey, false, true, true, true},
-		{Recovery, doneKey, true, true, true, true},
-		{Recovery, tryKey, true, true, true, true},
-		{Recovery, leaseKey, true, true, true, true},
-		{Recovery, badKey, true, true, false, true},
-		{Recovery, rootKey, false, false, false, true},
-	} {
-		t.Run(c.account.AccessKeyID+" "+c.key, func(t *testing.T) {
-			exists(t, root)
-			b := client(t, s.Config(c.account))
-			allowed := func(want bool, err error) {
-				t.Helper()
-				if want {
-					require.NoError(t, err)
-					return
-				}
-				require.Equal(t, bucket.Denied, bucket.KindOf(err), "%v", err)
-				require.ErrorContains(t, err, "AccessDenied")
-			}
-			_, err := b.Put(t.Context(), c.key, frame.Bytes("y"), bucket.PutOptions{})
-			allowed(c.put, err)
-			_, _, err = b.Get(t.Context(), c.key, 10)
-			allowed(c.get, err)
-			_, err = b.List(t.Context(), c.key, "")
-			allowed(c.allList, err)
-			_, err = b.Copy(t.Context(), c.key, c.key+".copy")
-			allowed(c.put && c.get, err)
-			_, err = b.Delete(t.Context(), c.key)
-			allowed(c.del, err)
-		})
-	}
-}
-
-func TestRecoveryQuarantinesByCopy(t *testing.T) {
-	s := start(t)
-	exists(t, client(t, s.Config(Root)))
-	b := client(t, s.Config(Recovery))
-	_, err := b.Copy(t.Context(), flareKey, badKey)
-	require.NoError(t, err)
-	_, err = b.Copy(t.Context(), badKey, flareKey+".back")
-	require.Equal(t, bucket.Denied, bucket.KindOf(err))
-}
-
-func TestWriterCannotHead(t *testing.T) {
-	s := start(t)
-	exists(t, client(t, s.Config(Root)))
-	for _, key := range []string{flareKey, "f/missing"} { // 403 for both: no oracle but the PUT itself
-		_, err := s.SDK(Writer).HeadObject(t.Context(), &awss3.HeadObjectInput{Bucket: aws.String(Bucket), Key: aws.String(key)})
-		require.ErrorContains(t, err, "StatusCode: 403")
-	}
-}
 
 func TestWriterWritesOnce(t *testing.T) {
 	s := start(t)

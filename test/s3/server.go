@@ -188,9 +188,11 @@ func ConfigAt(endpoint string, a Account) s3bucket.Config {
 }
 
 // SDK returns AWS's own client, for what our client does not speak.
-func (s *Server) SDK(a Account) *awss3.Client {
+func (s *Server) SDK(a Account) *awss3.Client { return sdk(s.Endpoint(), a) }
+
+func sdk(endpoint string, a Account) *awss3.Client {
 	return awss3.New(awss3.Options{
-		BaseEndpoint: aws.String(s.Endpoint()), UsePathStyle: true, Region: Region,
+		BaseEndpoint: aws.String(endpoint), UsePathStyle: true, Region: Region,
 		RetryMaxAttempts: 1,
 		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 			return aws.Credentials{AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey}, nil
