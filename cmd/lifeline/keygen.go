@@ -43,8 +43,7 @@ The key is post-quantum (age1pq1...), which age opens from version 1.3 on; with
 			if err != nil {
 				return err
 			}
-			text := fmt.Sprintf("# created: %s\n# public key: %s\n%s\n", time.Now().UTC().Format(time.RFC3339), public, secret)
-			if err := createFile(output, []byte(text), 0o600); err != nil {
+			if err := createFile(output, []byte(identityFile(secret, public)), 0o600); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(c.OutOrStdout(), public)
@@ -54,6 +53,11 @@ The key is post-quantum (age1pq1...), which age opens from version 1.3 on; with
 	c.Flags().StringVarP(&output, "output", "o", "", "file for the secret key; it must not exist")
 	c.Flags().BoolVar(&classic, "classic", false, "make an X25519 key, for versions of age before 1.3")
 	return c
+}
+
+// identityFile is what age-keygen would write.
+func identityFile(secret, public string) string {
+	return fmt.Sprintf("# created: %s\n# public key: %s\n%s\n", time.Now().UTC().Format(time.RFC3339), public, secret)
 }
 
 func newIdentity(classic bool) (secret, public string, err error) {
@@ -105,17 +109,24 @@ func writeAgentKey(output, principal string) (string, error) {
 			return "", err
 		}
 	}
-	line := func(public string) string {
-		return fmt.Sprintf("%s namespaces=%q %s\n", principal, flare.Namespace, public)
-	}
 	key, err := newSSHKey(principal)
 	if err != nil {
 		return "", err
 	}
-	if _, err := flare.ParseAllowedSigners(strings.NewReader(line(key.public))); err != nil {
+	line, err := signersLine(principal, key.public)
+	if err != nil {
+		return "", err
+	}
+	return line, key.write(output)
+}
+
+// signersLine is the line of an allowed signers file that trusts a key.
+func signersLine(principal, public string) (string, error) {
+	line := fmt.Sprintf("%s namespaces=%q %s\n", principal, flare.Namespace, public)
+	if _, err := flare.ParseAllowedSigners(strings.NewReader(line)); err != nil {
 		return "", usagef("--principal %q cannot be used: it must be one name without blanks, quotes or wildcards, as in acme/host-17", principal)
 	}
-	return line(key.public), key.write(output)
+	return line, nil
 }
 
 func defaultPrincipal() (string, error) {

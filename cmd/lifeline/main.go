@@ -58,6 +58,7 @@ func newRoot() *cobra.Command {
 flares, objects in a bucket that should never see any. This tool makes the keys
 for that, reads flares by hand, and checks the configurations of collectors.
 
+  lifeline init keys                       # all keys and three configurations
   lifeline keygen recovery --output recovery.key >> recipients.txt
   lifeline keygen agent --output agent_ed25519 --principal acme/host-17 >> allowed_signers
   lifeline flare verify --identities recovery.key --allowed-signers allowed_signers FLARE.age
@@ -77,7 +78,7 @@ is not good; 2 the command line is wrong.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(newKeygen(), newFlare(), newCheck(), newVersion())
+	root.AddCommand(newInit(), newKeygen(), newFlare(), newCheck(), newVersion())
 	return root
 }
 
