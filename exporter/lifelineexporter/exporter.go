@@ -46,21 +46,31 @@ func (*signalExporter) Capabilities() consumer.Capabilities {
 	return consumer.Capabilities{MutatesData: false}
 }
 
+// scratches keeps the memory in which calls are cut into frames: the ring has
+// copied them before a call returns.
+var scratches = sync.Pool{New: func() any { return new(otlpcodec.Scratch) }}
+
 // ConsumeTraces implements consumer.Traces: nil means that td is in the ring.
 func (e *signalExporter) ConsumeTraces(ctx context.Context, td ptrace.Traces) error {
-	pieces, err := otlpcodec.EncodeTraces(td, e.core.maxFrame())
+	scratch := scratches.Get().(*otlpcodec.Scratch)
+	defer scratches.Put(scratch)
+	pieces, err := scratch.EncodeTraces(td, e.core.maxFrame())
 	return e.accept(ctx, pieces, err)
 }
 
 // ConsumeMetrics implements consumer.Metrics: nil means that md is in the ring.
 func (e *signalExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics) error {
-	pieces, err := otlpcodec.EncodeMetrics(md, e.core.maxFrame())
+	scratch := scratches.Get().(*otlpcodec.Scratch)
+	defer scratches.Put(scratch)
+	pieces, err := scratch.EncodeMetrics(md, e.core.maxFrame())
 	return e.accept(ctx, pieces, err)
 }
 
 // ConsumeLogs implements consumer.Logs: nil means that ld is in the ring.
 func (e *signalExporter) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
-	pieces, err := otlpcodec.EncodeLogs(ld, e.core.maxFrame())
+	scratch := scratches.Get().(*otlpcodec.Scratch)
+	defer scratches.Put(scratch)
+	pieces, err := scratch.EncodeLogs(ld, e.core.maxFrame())
 	return e.accept(ctx, pieces, err)
 }
 

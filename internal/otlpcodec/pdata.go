@@ -19,35 +19,51 @@ import (
 // EncodeTraces encodes td, which it does not change, into export requests of at
 // most maxSize bytes each (0: no limit), in the order of the spans. Larger are
 // only a single span and what SplitTo leaves whole. No spans give no pieces.
-func EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
-	return encode(frame.Traces, int64(td.SpanCount()), maxSize, func() ([]byte, error) {
+// They may be in s and are valid until its next use.
+func (s *Scratch) EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
+	return s.encode(frame.Traces, int64(td.SpanCount()), maxSize, func() ([]byte, error) {
 		return (&ptrace.ProtoMarshaler{}).MarshalTraces(td)
 	})
 }
 
 // EncodeMetrics does for metrics, counted in data points, what EncodeTraces does.
-func EncodeMetrics(md pmetric.Metrics, maxSize int64) ([]Piece, error) {
-	return encode(frame.Metrics, int64(md.DataPointCount()), maxSize, func() ([]byte, error) {
+func (s *Scratch) EncodeMetrics(md pmetric.Metrics, maxSize int64) ([]Piece, error) {
+	return s.encode(frame.Metrics, int64(md.DataPointCount()), maxSize, func() ([]byte, error) {
 		return (&pmetric.ProtoMarshaler{}).MarshalMetrics(md)
 	})
 }
 
 // EncodeLogs does for log records what EncodeTraces does for spans.
-func EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
-	return encode(frame.Logs, int64(ld.LogRecordCount()), maxSize, func() ([]byte, error) {
+func (s *Scratch) EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
+	return s.encode(frame.Logs, int64(ld.LogRecordCount()), maxSize, func() ([]byte, error) {
 		return (&plog.ProtoMarshaler{}).MarshalLogs(ld)
 	})
 }
 
-func encode(s frame.Signal, items, maxSize int64, marshal func() ([]byte, error)) ([]Piece, error) {
+// EncodeTraces is Scratch.EncodeTraces with memory of its own, which is the caller's.
+func EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
+	return new(Scratch).EncodeTraces(td, maxSize)
+}
+
+// EncodeMetrics is Scratch.EncodeMetrics with memory of its own, which is the caller's.
+func EncodeMetrics(md pmetric.Metrics, maxSize int64) ([]Piece, error) {
+	return new(Scratch).EncodeMetrics(md, maxSize)
+}
+
+// EncodeLogs is Scratch.EncodeLogs with memory of its own, which is the caller's.
+func EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
+	return new(Scratch).EncodeLogs(ld, maxSize)
+}
+
+func (s *Scratch) encode(signal frame.Signal, items, maxSize int64, marshal func() ([]byte, error)) ([]Piece, error) {
 	if items == 0 {
 		return nil, nil
 	}
 	raw, err := marshal()
 	if err != nil {
-		return nil, fmt.Errorf("encode %s: %w", s, err)
+		return nil, fmt.Errorf("encode %s: %w", signal, err)
 	}
-	return divide(s, Piece{Raw: raw, Items: items}, maxSize), nil
+	return s.divide(signal, Piece{Raw: raw, Items: items}, maxSize), nil
 }
 
 // DecodeTraces decodes an export request.

@@ -20,14 +20,42 @@ func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
 	if items < 2 || s == frame.Profiles {
 		return Piece{}, Piece{}, ErrOneItem
 	}
-	left, right = halve(s, Piece{Raw: raw, Items: items})
+	left, right = new(Scratch).halve(s, Piece{Raw: raw, Items: items})
 	return left, right, nil
 }
 
+// Scratch is memory for the pieces of one call at a time, to be used again by the
+// next: then the pieces of the one before are no longer valid. The zero value is
+// empty. It must not be used concurrently.
+type Scratch struct{ free []byte }
+
+// maxScratch bounds what is kept for the next call, in bytes.
+const maxScratch = 4 << 20
+
+// begin ends the life of all pieces that were made in s.
+func (s *Scratch) begin(need int) {
+	if cap(s.free) < need || cap(s.free) > maxScratch {
+		s.free = make([]byte, 0, need)
+	}
+	s.free = s.free[:0]
+}
+
 // halve splits a request that was checked, of two items at least.
-func halve(s frame.Signal, p Piece) (left, right Piece) {
-	l, r := requests[s].cut(p.Raw, p.Items/2)
-	return Piece{Raw: l.join(), Items: p.Items / 2}, Piece{Raw: r.join(), Items: p.Items - p.Items/2}
+func (s *Scratch) halve(signal frame.Signal, p Piece) (left, right Piece) {
+	l, r := requests[signal].cut(p.Raw, p.Items/2)
+	return Piece{Raw: s.join(l), Items: p.Items / 2}, Piece{Raw: s.join(r), Items: p.Items - p.Items/2}
+}
+
+// join returns the message in one slice, behind what else is in s.
+func (s *Scratch) join(p parts) []byte {
+	if cap(s.free)-len(s.free) < p.size {
+		s.free = make([]byte, 0, max(p.size, cap(s.free)))
+	}
+	begin := len(s.free)
+	for _, b := range p.slices {
+		s.free = append(s.free, b...)
+	}
+	return s.free[begin:len(s.free):len(s.free)]
 }
 
 // SplitTo splits until no piece is larger than maxSize bytes or holds more than
@@ -46,18 +74,22 @@ func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
 		}
 		p.Items = items
 	}
-	return divide(s, p, maxSize), nil
+	return new(Scratch).divide(s, p, maxSize), nil
 }
 
 // divide is SplitTo for a request that was checked.
-func divide(s frame.Signal, p Piece, maxSize int64) []Piece {
-	d := divider{signal: s, maxSize: maxSize, spare: 3 * len(p.Raw)}
+func (s *Scratch) divide(signal frame.Signal, p Piece, maxSize int64) []Piece {
+	d := divider{scratch: s, signal: signal, maxSize: maxSize, spare: 3 * len(p.Raw)}
+	if !d.fits(p) {
+		s.begin(len(p.Raw) + len(p.Raw)/8)
+	}
 	d.divide(p)
 	return d.pieces
 }
 
 // divider splits one request.
 type divider struct {
+	scratch *Scratch
 	signal  frame.Signal
 	maxSize int64
 	spare   int // bytes that may still be repeated
@@ -69,7 +101,7 @@ func (d *divider) divide(p Piece) {
 		d.pieces = append(d.pieces, p)
 		return
 	}
-	left, right := halve(d.signal, p)
+	left, right := d.scratch.halve(d.signal, p)
 	repeated := len(left.Raw) + len(right.Raw) - len(p.Raw)
 	fair := repeated <= len(p.Raw)/2 || d.fits(left) && d.fits(right)
 	if !fair || repeated > d.spare {
@@ -187,13 +219,4 @@ func (p *parts) nest(head []byte, body parts) {
 	p.add(binary.AppendUvarint(binary.AppendUvarint(nil, tag), uint64(body.size))) //nolint:gosec // a length
 	p.slices = append(p.slices, body.slices...)
 	p.size += body.size
-}
-
-// join returns the message in one new slice.
-func (p *parts) join() []byte {
-	b := make([]byte, 0, p.size)
-	for _, s := range p.slices {
-		b = append(b, s...)
-	}
-	return b
 }
