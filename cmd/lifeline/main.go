@@ -78,7 +78,7 @@ is not good; 2 the command line is wrong.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return &usageError{fmt.Errorf("%w; see `%s --help`", err, c.CommandPath())}
 	})
-	root.AddCommand(newInit(), newKeygen(), newFlare(), newCheck(), newVersion())
+	root.AddCommand(newInit(), newKeygen(), newFlare(), newDrill(), newCheck(), newVersion())
 	return root
 }
 

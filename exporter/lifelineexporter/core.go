@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"strings"
 	"sync"
 
@@ -208,23 +207,13 @@ func (c *core) settings(r *running) delivery.Settings {
 	return s
 }
 
-// agent returns the name of this agent: as configured, as its certificate says,
-// or the host's.
+// agent returns the name of this agent, as far as its keys can be read now.
 func (c *core) agent(f *fallback) string {
-	if c.cfg.Agent != "" {
-		return c.cfg.Agent
+	var sealer *flare.Sealer
+	if f != nil && c.cfg.Agent == "" {
+		sealer, _ = f.sealer() // what is wrong with the files is told by f
 	}
-	if f != nil {
-		if sealer, err := f.sealer(); err == nil {
-			if principal, _ := flare.SignerPrincipal(sealer.Signer); frame.ValidAgent(principal) {
-				return principal
-			}
-		}
-	}
-	if name, err := os.Hostname(); err == nil && frame.ValidAgent(name) {
-		return name
-	}
-	return "unknown"
+	return c.cfg.AgentName(sealer)
 }
 
 // reading is taken once per scrape.

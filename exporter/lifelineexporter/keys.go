@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // keyring holds the keys that seal flares, read from files that an operator may
@@ -104,6 +105,27 @@ func (k *keyring) parse() (*flare.Sealer, error) {
 		return nil, fmt.Errorf("flare: the keys do not work together: %w; check recipients_file and signing_key_file", err)
 	}
 	return sealer, nil
+}
+
+// Sealer returns the keys that the files of a valid FlareConfig hold now, for a
+// program that makes a flare in the agent's place.
+func (c *FlareConfig) Sealer() (*flare.Sealer, error) { return (&keyring{cfg: c}).Sealer() }
+
+// AgentName returns the name of the agent: as configured, as the certificate of
+// sealer says, or the host's. sealer may be nil.
+func (c *Config) AgentName(sealer *flare.Sealer) string {
+	if c.Agent != "" {
+		return c.Agent
+	}
+	if sealer != nil {
+		if principal, _ := flare.SignerPrincipal(sealer.Signer); frame.ValidAgent(principal) {
+			return principal
+		}
+	}
+	if name, err := os.Hostname(); err == nil && frame.ValidAgent(name) {
+		return name
+	}
+	return "unknown"
 }
 
 // sameFile reports whether nothing was written to or put in the place of a file.

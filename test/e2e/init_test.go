@@ -52,6 +52,12 @@ func TestInit(t *testing.T) {
 	accept(ctx, t, s, &l, 1)
 	waitKafka(ctx, t, s, &l)
 
+	out, err := s.Run(ctx, "drill", s.Agent.Configs[0], "--recovery", s.Recovery.Configs[0], "--json")
+	require.NoError(t, err)
+	require.Contains(t, out, `"state":"recovered"`)
+	_, err = s.Recovery.P.WaitLine(ctx, "drill")
+	require.NoError(t, err)
+
 	require.NoError(t, s.Gateway.Stop(ctx))
 	accept(ctx, t, s, &l, 3)
 	_, err = s.Agent.P.WaitLine(ctx, "A flare was stored", `"reason": "expired"`)
