@@ -33,7 +33,7 @@ import (
 )
 
 // Settings configures a Loop. All fields but Refresh, Audience, TenantHeader,
-// Flares, Senders and Observer are required.
+// Flares, Senders, Observer and Random are required.
 type Settings struct {
 	Bucket bucket.Bucket
 	// Refresh is called before every pass to renew what Bucket signs with; nil for
@@ -59,6 +59,7 @@ type Settings struct {
 	MaxAge             time.Duration // how long a flare may take from creation to upload; done markers outlive it
 	QuarantineMaxBytes int64
 	Observer           Observer
+	Random             func() float64 // in [0, 1), spreads load; nil: the process's own
 }
 
 // Keys are what recovery is and whom it trusts. They are immutable.

@@ -39,6 +39,9 @@ type Loop struct {
 
 // New returns a Loop that does nothing before Run.
 func New(s Settings) *Loop {
+	if s.Random == nil {
+		s.Random = rand.Float64
+	}
 	l := &Loop{
 		s:     s,
 		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
@@ -81,7 +84,7 @@ func (l *Loop) Run(ctx context.Context) {
 		switch {
 		case err != nil:
 			failed++
-			wait = pause(err, failed, rand.Float64()) //nolint:gosec // spreads load, keeps no secret
+			wait = pause(err, failed, l.s.Random())
 		case more:
 			failed, wait = 0, 0
 		default:

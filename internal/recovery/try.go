@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,7 +36,7 @@ func (t *tries) deadly() bool {
 // listTries finds the try markers that dead processes left behind. First it
 // removes those that nobody needs: they would make a living process look dead.
 func (l *Loop) listTries(ctx context.Context) error {
-	for key := range l.debts {
+	for _, key := range slices.Sorted(maps.Keys(l.debts)) {
 		if !l.removeTry(ctx, key) {
 			break // the others have time; each may take as long as a call may
 		}

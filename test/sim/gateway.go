@@ -16,6 +16,7 @@ import (
 // the oracle's log for good.
 type gateway struct {
 	w     *World
+	name  string
 	moods []spell
 }
 

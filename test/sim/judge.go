@@ -1,8 +1,6 @@
 package sim
 
 import (
-	"bytes"
-	"context"
 	"strconv"
 	"time"
 
@@ -13,40 +11,20 @@ import (
 // found is one flare in a store.
 type found struct {
 	*flare.Flare
-	boot *boot
-	put  *put
+	boot   *boot
+	put    *put
+	object *object
 }
 
-// open opens everything in the stores, and writes down what is in it.
-func (w *World) open(agents []*agent) (all []found) {
-	owners := map[string]*boot{}
-	for _, a := range agents {
-		for _, b := range a.boots {
-			for id := range b.flares {
-				owners[id] = b
-			}
-		}
-	}
+// open reads every flare that a store ever took, and writes down what is in it.
+func (w *World) open() (all []found) {
 	for _, s := range w.stores {
-		for _, key := range s.fake.Keys() {
-			data, info, err := s.fake.Get(context.Background(), key, flare.MaxObject)
-			if bytes.Equal(data, foreign) {
-				continue
+		for _, ob := range s.all() {
+			if fl := ob.open(); fl != nil {
+				f := found{fl, ob.boot, ob.put, ob}
+				w.oracle.finds(f)
+				all = append(all, f)
 			}
-			id := flareID(key)
-			b := owners[id]
-			if err != nil || b == nil {
-				w.failf("%s holds %s, which nobody put: %v", s.name, key, err)
-				continue
-			}
-			fl, err := w.keys.Opener.Open(flare.Object{ID: id, LastModified: info.LastModified}, data)
-			if err != nil {
-				w.failf("%s: flare %s: %v", b.name(), id, err)
-				continue
-			}
-			f := found{fl, b, b.flares[id]}
-			w.oracle.finds(f)
-			all = append(all, f)
 		}
 	}
 	return all
@@ -67,11 +45,6 @@ func (o *Oracle) finds(f found) {
 		return
 	}
 	for _, fr := range f.Frames {
-		ids, err := decode(fr.Signal, fr.Stored, fr.RawSize)
-		if err != nil || int64(len(ids)) != fr.Header.Items {
-			o.w.failf("%s: a flare holds a frame of %d items with %d: %v", b.name(), fr.Header.Items, len(ids), err)
-			continue
-		}
 		tenant := ""
 		if v := fr.Meta[tenantKey]; len(v) > 0 {
 			tenant = v[0]
@@ -82,7 +55,7 @@ func (o *Oracle) finds(f found) {
 		if parked != (m.Reason == flare.Rejected) && (!parked || !f.put.stored.IsZero()) {
 			o.w.failf("%s: a flare for %s holds frame %s, rejected: %v", b.name(), m.Reason, fr.BatchID, parked)
 		}
-		for _, id := range ids {
+		for _, id := range f.object.batch(fr.Signal, fr.BatchID).ids {
 			o.place(b, id, fr.BatchID, tenant)
 			if m.Reason == flare.Rejected {
 				continue

@@ -32,6 +32,8 @@ type record struct {
 	stored   bool // the process was told that a store has it
 	inLog    int  // how often it is there
 	inStores int
+	returned int           // how often it reached the log out of a flare
+	withheld bool          // recoveries may keep it from Kafka
 	root     frame.BatchID // it came with; of the first time
 }
 

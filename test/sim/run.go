@@ -7,14 +7,20 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/recovery"
 )
 
-// Keys are what agents seal with and a reader opens with. They are made once,
-// outside of all bubbles.
+// Keys are what agents seal with, the oracle opens with and recoveries have, by
+// the weather of their key files: "ok", or another mood in which there are none
+// or they trust nobody. They are made once, outside of all bubbles.
 type Keys struct {
-	Sealer *flare.Sealer
-	Opener *flare.Opener
+	Sealer   *flare.Sealer
+	Opener   *flare.Opener
+	Recovery map[string]*recovery.Keys
 }
+
+// replicas is how many recoveries share one bucket.
+const replicas = 1
 
 // Report is what one run came to.
 type Report struct {
@@ -41,13 +47,26 @@ func Run(seed uint64, keys *Keys) Report {
 			agents[i].run()
 		})
 	}
+	settled := make(chan struct{})
+	var recovering sync.WaitGroup
+	for _, s := range w.stores {
+		for i := range replicas {
+			rp := w.newReplica(s, i)
+			recovering.Go(func() { rp.run(settled) })
+		}
+	}
 	living.Wait()
-	flares := w.open(agents)
+	w.settle()
+	close(settled)
+	recovering.Wait()
+	flares := w.open()
 	for _, a := range agents {
 		for _, b := range a.boots {
 			w.judge(b, flares)
 		}
 	}
+	w.judgeFlares()
+	w.judgeLog()
 	return Report{
 		Seed: seed, Virtual: time.Since(w.begin), Outage: w.outage(w.gateway.moods, gatewayFoul),
 		Tally: w.tally, Digest: w.digest, Failures: w.failures,
@@ -59,13 +78,19 @@ func newWorld(seed uint64, keys *Keys) *World {
 	w := &World{seed: seed, keys: keys, begin: time.Now(), tally: map[string]int64{}}
 	w.end = w.begin.Add(between(w.dice("length"), time.Hour, 4*time.Hour))
 	w.oracle = &Oracle{w: w}
-	w.gateway = &gateway{w: w, moods: w.plan("gateway", "up", gatewayMoods)}
+	w.over = w.end.Add(2 * time.Minute)
+	w.gateway = &gateway{w: w, name: "gateway", moods: w.plan("gateway", "up", gatewayMoods)}
+	w.inner = &gateway{w: w, name: "inner gateway", moods: w.plan("inner gateway", "up", gatewayMoods)}
 	for i := range 2 {
 		name := "store-" + strconv.Itoa(i)
-		w.stores = append(w.stores, &store{w: w, name: name, fake: bucket.NewFake(), moods: w.plan(name, "ok", storeMoods)})
+		w.stores = append(w.stores, &store{
+			w: w, name: name, fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
+			moods: w.plan(name, "ok", storeMoods), readers: w.plan("readers of "+name, "ok", readerMoods),
+			trust: w.plan("trust of "+name, "ok", trustMoods),
+		})
 	}
 	w.keyFiles = w.plan("keys", "ok", keyMoods)
-	always := []spell{{until: w.end, mood: "ok"}}
+	always := []spell{{until: w.over, mood: "ok"}}
 	kind := seed % 12
 	if w.safe = kind < 3; w.safe {
 		w.stores[0].moods, w.stores[1].moods = always, always

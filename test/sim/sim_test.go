@@ -8,12 +8,14 @@ import (
 	"path/filepath"
 	"runtime"
 	"testing"
+	"testing/cryptotest"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/recovery"
 )
 
 var (
@@ -116,6 +118,7 @@ func run(t *testing.T, seed uint64, keys *Keys) (r Report) {
 	t.Helper()
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
+		cryptotest.SetGlobalRandom(t, seed) // ids are drawn from the seed too
 		r = Run(seed, keys)
 		for _, f := range r.Failures {
 			t.Error(f)
@@ -145,8 +148,14 @@ func testKeys(t *testing.T) *Keys {
 	require.NoError(t, err)
 	signers, err := flare.ParseAllowedSigners(bytes.NewReader(read("allowed_signers")))
 	require.NoError(t, err)
+	opener := &flare.Opener{Identities: identities, Signers: signers, Audience: audience, MaxAge: MaxAge}
+	theirs := recovery.Keys{
+		Opener: opener, Identities: identities, Names: []string{"recovery"}, Recipients: recipients,
+	}
+	blind := theirs
+	blind.Opener = &flare.Opener{Identities: identities, Audience: audience, MaxAge: MaxAge}
 	return &Keys{
-		Sealer: &flare.Sealer{Recipients: recipients, Signer: signer},
-		Opener: &flare.Opener{Identities: identities, Signers: signers, Audience: audience, MaxAge: 336 * time.Hour},
+		Sealer: &flare.Sealer{Recipients: recipients, Signer: signer}, Opener: opener,
+		Recovery: map[string]*recovery.Keys{"ok": &theirs, "nobody": &blind},
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -13,12 +14,19 @@ import (
 )
 
 // store is the model of one bucket: a bucket.Fake that keeps the contract, and
-// the weather in front of it.
+// the weather in front of it, which is another one for agents and for recoveries.
 type store struct {
-	w     *World
-	name  string
-	fake  *bucket.Fake
-	moods []spell
+	w       *World
+	name    string
+	fake    *bucket.Fake
+	moods   []spell
+	readers []spell
+	trust   []spell // the key files of its recoveries
+
+	mu sync.Mutex
+	// mu guards the following.
+	objects map[string]*object  // all it ever took from agents, by id
+	tries   map[string]*process // who wrote a try marker
 }
 
 // writer is one process's way to a store. It implements bucket.Bucket for an
@@ -55,8 +63,13 @@ func (wr *writer) Put(ctx context.Context, key string, body frame.Body, opts buc
 	done, answered := c.pass(ctx, b.dead, func() {
 		if kind == "exists" { // somebody else's object is there
 			_, _ = s.fake.Put(context.WithoutCancel(ctx), key, foreign, bucket.PutOptions{IfNoneMatch: true})
+			s.keeps(&object{id: flareID(key), foreign: true, boot: b, put: p})
 		}
-		info, err = s.fake.Put(context.WithoutCancel(ctx), key, body, opts)
+		if info, err = s.fake.Put(context.WithoutCancel(ctx), key, body, opts); err == nil {
+			var data bytes.Buffer
+			_, _ = body.WriteTo(&data)
+			s.keeps(&object{id: flareID(key), data: data.Bytes(), boot: b, put: p})
+		}
 	})
 	w.happened(s.name+": "+when(kind, done && err == nil), b.name(), p.nth, n, answered)
 	switch {
@@ -89,30 +102,29 @@ func (s *store) decide(dice *rand.Rand, n int) (c course, refusal *bucket.Error,
 		mood = "ok"
 	}
 	c = fair(dice).fault(dice, mood)
-	fail := func(k bucket.Kind) *bucket.Error {
-		e := &bucket.Error{Kind: k, Err: errors.New("the store refuses")}
-		if k != bucket.Unreachable && k != bucket.Unknown {
-			e.Date = time.Now()
-		}
-		return e
-	}
-	switch mood {
-	case "denied":
-		refusal = fail(bucket.Denied)
-	case "throttled":
-		refusal = fail(bucket.Throttled)
-	case "refused":
-		refusal = fail(bucket.Refused)
-	case "unreachable":
-		refusal = fail(bucket.Unreachable)
-	case "unknown", "unknown_late", "half":
-		refusal = fail(bucket.Unknown)
-	case "exists":
+	if mood == "exists" {
 		// Keys are random: that one is taken is a fault of the first PUT alone, and
 		// its answer is not lost.
 		c.effect, c.wire, c.after, c.close = true, false, 0, true
 	}
-	return c, refusal, mood
+	return c, refuses(mood), mood
+}
+
+// refuses returns what a store in this mood answers; nil: what is true.
+func refuses(mood string) *bucket.Error {
+	kinds := map[string]bucket.Kind{
+		"denied": bucket.Denied, "throttled": bucket.Throttled, "refused": bucket.Refused, "unreachable": bucket.Unreachable,
+		"unknown": bucket.Unknown, "unknown_late": bucket.Unknown, "half": bucket.Unknown,
+	}
+	k, foul := kinds[mood]
+	if !foul {
+		return nil
+	}
+	e := &bucket.Error{Kind: k, Err: errors.New("the store refuses")}
+	if k != bucket.Unreachable && k != bucket.Unknown {
+		e.Date = time.Now()
+	}
+	return e
 }
 
 // puts finds what is known of the flare under key, and the number of this

@@ -28,21 +28,32 @@ var (
 	storeMoods = append([]string{"flaky"}, storeFoul...)
 )
 
-// The moods of key files.
-var keyMoods = []string{"broken"}
+// The moods of a store towards recoveries.
+var readerMoods = append([]string{"flaky", "taken_away", "taken_away"}, storeFoul...)
 
-// plan draws the weather of one edge until the end of the run: calm and
-// trouble take turns.
+// The moods of key files: of agents, and of recoveries.
+var (
+	keyMoods   = []string{"broken"}
+	trustMoods = []string{"ok", "ok", "none", "nobody"}
+)
+
+// plan draws the weather of one edge: calm and trouble take turns until the
+// weather is over. After that it is calm for ever.
 func (w *World) plan(edge string, calm string, moods []string) (spells []spell) {
 	r := w.dice("weather", edge)
 	share := 1 + r.IntN(8) // the larger, the more trouble
-	for at := w.begin; at.Before(w.end); {
+	for at := w.begin; at.Before(w.over); {
 		at = at.Add(between(r, time.Second, 12*time.Minute/time.Duration(share)))
 		spells = append(spells, spell{at, calm, r.Uint64()})
 		at = at.Add(between(r, time.Second, time.Duration(share)*6*time.Minute))
 		spells = append(spells, spell{at, moods[r.IntN(len(moods))], r.Uint64()})
 	}
-	return spells
+	for i := range spells {
+		if spells[i].until.After(w.over) {
+			spells[i].until = w.over
+		}
+	}
+	return append(spells, spell{until: w.over.Add(1000 * time.Hour), mood: calm})
 }
 
 // now returns the spell that an edge is in.

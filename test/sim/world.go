@@ -17,10 +17,12 @@ type World struct {
 	seed   uint64
 	keys   *Keys
 	begin  time.Time
-	end    time.Time
+	end    time.Time // of the agents' work
+	over   time.Time // from here on everything works
 	oracle *Oracle
 
 	gateway  *gateway
+	inner    *gateway // the listener for recoveries
 	stores   []*store
 	keyFiles []spell // the weather of the agents' key files
 	safe     bool    // stores and key files work, and agents have room: nothing may be lost

@@ -1,0 +1,180 @@
+package sim
+
+import (
+	"context"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/recovery"
+)
+
+const (
+	// MaxAge is what recoveries are configured with.
+	MaxAge = 336 * time.Hour
+
+	statePrefix  = "lifeline/"
+	tenantHeader = "x-customer"
+	principal    = "acme/host-17" // whose key signs all flares
+	maxStop      = 6 * time.Second
+)
+
+// replica is an actor: a recovery that starts, brings flares back, and crashes
+// or is stopped, again and again.
+type replica struct {
+	w     *World
+	name  string
+	store *store
+	r     *rand.Rand // owned by run
+	procs []*process
+}
+
+// process is one process of a replica, and what the servers saw of it.
+type process struct {
+	replica *replica
+	nth     int
+	dead    chan struct{} // closed: it crashed, nothing reaches it any more
+
+	mu sync.Mutex
+	// mu guards the following.
+	woke   time.Time       // when it last stood still, the end of that
+	fuse   int             // calls until it crashes; 0: it does not
+	calls  map[string]int  // by what they are
+	looked map[string]bool // flares of which done/ said no when it was last asked
+	acked  map[string]bool // requests that were acked
+	acks   [frame.NumSignals]int
+	doubts map[string]int // acks when a request was first refused
+}
+
+func (w *World) newReplica(s *store, nth int) *replica {
+	name := "recovery-" + strconv.Itoa(nth) + " of " + s.name
+	return &replica{w: w, name: name, store: s, r: w.dice("recovery", name)}
+}
+
+func (p *process) name() string { return p.replica.name + " process " + strconv.Itoa(p.nth) }
+
+// run lives until all is settled. When the weather is over nothing crashes any
+// more.
+func (rp *replica) run(settled <-chan struct{}) {
+	for !closed(settled) {
+		rp.live(settled)
+		pause(settled, between(rp.r, time.Second, pick(rp.r, time.Minute, 20*time.Minute)))
+	}
+}
+
+// live is the life of one process.
+func (rp *replica) live(settled <-chan struct{}) {
+	p := rp.start()
+	life := rp.w.end.Add(1000 * time.Hour)
+	if left := until(rp.w.over); left > 0 {
+		life = time.Now().Add(min(left, between(rp.r, time.Second, 2*time.Hour)))
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	loop := recovery.New(rp.settings(p))
+	var running sync.WaitGroup
+	running.Go(func() { loop.Run(ctx) })
+
+	timer := time.NewTimer(time.Until(life))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-settled:
+	case <-p.dead:
+	}
+	if !closed(settled) && chance(rp.r, 2) {
+		p.die()
+	}
+	begin := time.Now()
+	cancel()
+	running.Wait()
+	took := time.Since(begin)
+	if took > maxStop && !p.woke.After(begin) {
+		rp.w.failf("%s: stopped after %s", p.name(), took)
+	}
+	if closed(p.dead) {
+		rp.w.happened("end: recovery crash", p.name())
+	} else {
+		rp.w.happened("end: recovery stop", p.name(), took)
+		close(p.dead)
+	}
+}
+
+// start makes a process. Two of three crash at some call, if they live to see it.
+func (rp *replica) start() *process {
+	p := &process{
+		replica: rp, nth: len(rp.procs) + 1, dead: make(chan struct{}),
+		calls: map[string]int{}, looked: map[string]bool{}, acked: map[string]bool{}, doubts: map[string]int{},
+	}
+	if until(rp.w.over) > 0 && !chance(rp.r, 3) {
+		p.fuse = 1 + rp.r.IntN(pick(rp.r, 20, 100, 1000))
+	}
+	rp.procs = append(rp.procs, p)
+	return p
+}
+
+func (rp *replica) settings(p *process) recovery.Settings {
+	w := rp.w
+	jitter := &locked{r: w.dice("jitter", p.name())}
+	return recovery.Settings{
+		Bucket: &reader{store: rp.store, process: p}, Prefix: prefix, StatePrefix: statePrefix,
+		Keys: func() *recovery.Keys { return w.keys.Recovery[now(rp.store.trust).mood] },
+
+		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
+		MaxRate: 32 << 20, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
+		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float,
+		Observer: recovery.Observer{
+			Flare: func(e recovery.Event) {
+				if !closed(p.dead) {
+					w.count("recovery: "+string(e.State)+" "+e.Reason, 1)
+				}
+			},
+		},
+	}
+}
+
+// die ends the process in an instant.
+func (p *process) die() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !closed(p.dead) {
+		close(p.dead)
+	}
+}
+
+// begins counts a call, and says whether the process dies in it.
+func (p *process) begins(call string) (n int, dies bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls[call]++
+	p.fuse--
+	return p.calls[call], p.fuse == 0 && until(p.replica.w.over) > 0
+}
+
+// passes lets a call take its course. In a call that it dies in, the process
+// dies before the effect or after it. A process may also stand still for a long
+// time, and not know it.
+func (p *process) passes(ctx context.Context, c course, dies bool, dice *rand.Rand, effect func()) (done, answered bool) {
+	w := p.replica.w
+	if dies && chance(dice, 2) {
+		w.count("recovery: dies before an effect", 1)
+		p.die()
+		return false, false
+	}
+	done, answered = c.pass(ctx, p.dead, effect)
+	if dies && !closed(p.dead) {
+		if done {
+			w.count("recovery: dies after an effect", 1)
+		}
+		p.die()
+		return done, false
+	}
+	if until(w.over) > 0 && chance(dice, 400) {
+		w.count("recovery: stands still", 1)
+		pause(p.dead, between(dice, time.Second, 20*time.Minute))
+		p.note(func(p *process) { p.woke = time.Now() })
+	}
+	return done, answered && !closed(p.dead)
+}
