@@ -134,7 +134,7 @@ func (ob *object) batch(s frame.Signal, id frame.BatchID) *batch {
 	}
 }
 
-// open returns how many records of the flare are neither in Kafka nor refused
+// left returns how many records of the flare are neither in Kafka nor refused
 // for good. The oracle's mu is held.
 func (ob *object) left() (n int) {
 	for _, b := range ob.batches {

@@ -2,4 +2,7 @@
 
 package sim
 
-const shuffled = false
+const (
+	shuffled    = false
+	defaultRuns = fewRuns
+)

@@ -2,5 +2,8 @@
 
 package sim
 
-// The race detector shuffles goroutines on purpose.
-const shuffled = true
+// The race detector is slow, and shuffles goroutines on purpose.
+const (
+	shuffled    = true
+	defaultRuns = 2
+)

@@ -123,7 +123,7 @@ func (rp *replica) settings(p *process) recovery.Settings {
 		Keys: func() *recovery.Keys { return w.keys.Recovery[now(rp.store.trust).mood] },
 
 		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
-		MaxRate: 32 << 20, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
+		MaxRate: 32 << 20, Flares: 1 + rp.r.IntN(4), Senders: 1 + rp.r.IntN(4), PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
 		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {

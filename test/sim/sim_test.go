@@ -20,7 +20,7 @@ import (
 
 var (
 	seed = flag.Uint64("seed", 1, "the first seed")
-	runs = flag.Int("runs", 8, "how many seeds")
+	runs = flag.Int("runs", defaultRuns, "how many seeds")
 )
 
 // TestOutages lives through simulated outages, one seed each, and says what
