@@ -104,7 +104,12 @@ func (p *Process) Lines() []string {
 // returns it; lines printed before the call count. It fails when ctx ends or
 // the child does, with the end of the output.
 func (p *Process) WaitLine(ctx context.Context, parts ...string) (string, error) {
-	for seen := 0; ; {
+	return p.WaitLineAfter(ctx, 0, parts...)
+}
+
+// WaitLineAfter is WaitLine without the first seen lines.
+func (p *Process) WaitLineAfter(ctx context.Context, seen int, parts ...string) (string, error) {
+	for {
 		p.mu.Lock()
 		lines, more := p.lines, p.more
 		p.mu.Unlock()

@@ -16,6 +16,8 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -65,15 +67,18 @@ type Options struct {
 type Server struct {
 	addr string
 	cwd  string
+	iam  auth.IAMService
 	stop context.CancelFunc
 	wg   sync.WaitGroup
 	err  error // of the server; owned by its goroutine until wg is done
+
+	writers, recoveries []string // access keys that the policy names
 }
 
 // Start starts a server, makes the bucket if it is missing and applies the
 // policy of deploy/policies. The server runs until Stop; ctx bounds the start only.
 func Start(ctx context.Context, o Options) (*Server, error) {
-	s := &Server{addr: o.Addr}
+	s := &Server{addr: o.Addr, writers: []string{Writer.AccessKeyID}, recoveries: []string{Recovery.AccessKeyID}}
 	var err error
 	if s.cwd, err = os.Getwd(); err != nil {
 		return nil, err
@@ -98,8 +103,8 @@ func (s *Server) run(ctx context.Context, dir string) error {
 	if err := errors.Join(os.MkdirAll(objects, 0o700), os.MkdirAll(accounts, 0o700)); err != nil {
 		return err
 	}
-	iam, err := accountsIn(accounts)
-	if err != nil {
+	var err error
+	if s.iam, err = accountsIn(accounts); err != nil {
 		return fmt.Errorf("create the accounts: %w", err)
 	}
 	store, err := posix.New(objects, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
@@ -113,7 +118,7 @@ func (s *Server) run(ctx context.Context, dir string) error {
 		defer close(ended)
 		s.err = embedgw.RunVersityGW(runCtx, store, &embedgw.Config{
 			RootUserAccess: Root.AccessKeyID, RootUserSecret: Root.SecretAccessKey,
-			Region: Region, Ports: []string{s.addr}, IAMService: iam,
+			Region: Region, Ports: []string{s.addr}, IAMService: s.iam,
 			MaxConnections: 1024, MaxRequests: 512, MultipartMaxParts: 1,
 			KeepAlive: true, Quiet: true,
 			S3Options: []s3api.Option{s3api.WithOnListen(sync.OnceFunc(func() { close(listening) }))},
@@ -147,6 +152,28 @@ func accountsIn(dir string) (auth.IAMService, error) {
 	return iam, nil
 }
 
+// AddKey makes a second key with the rights of one that the Server knows, as a
+// rotation begins.
+func (s *Server) AddKey(ctx context.Context, like, a Account) error {
+	if err := s.iam.CreateAccount(auth.Account{Access: a.AccessKeyID, Secret: a.SecretAccessKey, Role: auth.RoleUser}); err != nil {
+		return fmt.Errorf("create account %s: %w", a.AccessKeyID, err)
+	}
+	if slices.Contains(s.writers, like.AccessKeyID) {
+		s.writers = append(s.writers, a.AccessKeyID)
+	}
+	if slices.Contains(s.recoveries, like.AccessKeyID) {
+		s.recoveries = append(s.recoveries, a.AccessKeyID)
+	}
+	return s.applyPolicy(ctx)
+}
+
+// RemoveKey takes a key away, as a rotation ends: nobody can sign with it any more.
+func (s *Server) RemoveKey(ctx context.Context, a Account) error {
+	is := func(key string) bool { return key == a.AccessKeyID }
+	s.writers, s.recoveries = slices.DeleteFunc(s.writers, is), slices.DeleteFunc(s.recoveries, is)
+	return errors.Join(s.applyPolicy(ctx), s.iam.DeleteUserAccount(a.AccessKeyID))
+}
+
 // setUp makes the bucket and applies the policy.
 func (s *Server) setUp(ctx context.Context) error {
 	client := s.SDK(Root)
@@ -155,10 +182,17 @@ func (s *Server) setUp(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := client.PutBucketPolicy(ctx, &awss3.PutBucketPolicyInput{
-		Bucket: aws.String(Bucket),
-		Policy: aws.String(policies.Bucket(policies.Names{BucketName: Bucket, Writer: Writer.AccessKeyID, Recovery: Recovery.AccessKeyID})),
+	return s.applyPolicy(ctx)
+}
+
+// applyPolicy applies the shipped policy to the keys there are. On AWS a key is
+// not a principal, so there the text does not change with the keys.
+func (s *Server) applyPolicy(ctx context.Context) error {
+	const next = `","` // of the list that the template's one name stands in
+	policy := policies.Bucket(policies.Names{
+		BucketName: Bucket, Writer: strings.Join(s.writers, next), Recovery: strings.Join(s.recoveries, next),
 	})
+	_, err := s.SDK(Root).PutBucketPolicy(ctx, &awss3.PutBucketPolicyInput{Bucket: aws.String(Bucket), Policy: aws.String(policy)})
 	return err
 }
 
