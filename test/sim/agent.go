@@ -60,7 +60,7 @@ func (a *agent) run() {
 		b := a.start()
 		life := between(a.r, 2*time.Minute, 2*time.Hour)
 		a.live(b, time.Now().Add(min(life, until(a.w.end))))
-		if chance(a.r, 2) {
+		if chance(a.r, 2) || closed(b.doomed) {
 			b.crash()
 		} else {
 			b.shutdown(between(a.r, a.patience(), 40*time.Second))
@@ -80,10 +80,11 @@ func (a *agent) patience() time.Duration {
 // start boots the agent.
 func (a *agent) start() *boot {
 	b := &boot{
-		agent: a, nth: len(a.boots) + 1, dead: make(chan struct{}), gone: make(chan struct{}),
+		agent: a, nth: len(a.boots) + 1, dead: make(chan struct{}), gone: make(chan struct{}), doomed: make(chan struct{}),
 		frames: map[frame.BatchID]*sent{}, flares: map[string]*put{}, lost: map[delivery.LossReason]int64{},
 	}
 	a.boots = append(a.boots, b)
+	b.fuses()
 	jitter := &locked{r: a.w.dice("jitter", b.name())}
 	s := a.settings
 	s.Random, s.Observer, s.Transport = jitter.float, b.observer(), link{a.w.gateway, b}
@@ -120,7 +121,7 @@ func (a *agent) live(b *boot, end time.Time) {
 		}
 	})
 	defer close(done)
-	for time.Now().Before(end) {
+	for time.Now().Before(end) && !closed(b.doomed) {
 		a.phase(b, end)
 	}
 }
@@ -143,13 +144,13 @@ func (a *agent) phase(b *boot, end time.Time) {
 	}
 	l := pick(a.r, loads...)
 	until := time.Now().Add(between(a.r, time.Second, l.length))
-	for now := time.Now(); now.Before(end) && now.Before(until); now = time.Now() {
+	for now := time.Now(); now.Before(end) && now.Before(until) && !closed(b.doomed); now = time.Now() {
 		n, padding := 1+a.r.IntN(l.records), 1+a.r.IntN(l.padding)
 		if chance(a.r, 500) && !a.w.safe {
 			n, padding = 1+a.r.IntN(4), a.r.IntN(250_000) // no flare can hold the largest
 		}
 		a.accept(b, n, padding)
-		pause(nil, between(a.r, time.Millisecond, 2*l.interval))
+		pause(b.doomed, between(a.r, time.Millisecond, 2*l.interval))
 	}
 }
 
@@ -215,6 +216,9 @@ func (b *boot) crash() {
 // shutdown ends the process as a service manager does, which gives it some time.
 func (b *boot) shutdown(patience time.Duration) {
 	w, limit := b.agent.w, b.agent.settings.ShutdownTimeout
+	b.mu.Lock()
+	b.fuse = nil // it dies before, or not at all
+	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	begin := time.Now()

@@ -2,8 +2,10 @@ package sim
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
+	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,6 +25,7 @@ type boot struct {
 	engine *delivery.Engine
 	dead   chan struct{}  // closed: it crashed, nothing reaches it any more
 	gone   chan struct{}  // closed: it has ended
+	doomed chan struct{}  // closed: it crashes in this very instant
 	reads  sync.WaitGroup // bodies that are read after their call, and ticks
 
 	// Set at the end.
@@ -36,6 +39,7 @@ type boot struct {
 	frames map[frame.BatchID]*sent
 	acks   [frame.NumSignals]int // frames acked
 	flares map[string]*put       // by id
+	fuse   map[string]int        // calls of an edge until it crashes in one
 	lost   map[delivery.LossReason]int64
 	last   [frame.NumSignals]delivery.Items // at the latest tick
 }
@@ -56,6 +60,37 @@ type sent struct {
 }
 
 func (b *boot) name() string { return b.agent.name + " boot " + strconv.Itoa(b.nth) }
+
+// fuses draws in which call the process crashes, if it lives to see it.
+func (b *boot) fuses() {
+	switch r := b.agent.w.dice("fuse", b.name()); r.IntN(4) {
+	case 0:
+		b.fuse = map[string]int{"put": 1 + r.IntN(6)}
+	case 1:
+		b.fuse = map[string]int{"send": 1 + r.IntN(pick(r, 50, 500))}
+	}
+}
+
+// passes lets a call take its course. In a call that it dies in, the process
+// dies before the effect or after it.
+func (b *boot) passes(ctx context.Context, edge string, c course, dice *rand.Rand, effect func()) (done, answered bool) {
+	b.mu.Lock()
+	dies := b.fuse[edge] == 1
+	if b.fuse[edge] > 0 {
+		b.fuse[edge]--
+	}
+	b.mu.Unlock()
+	if !dies || !chance(dice, 3) {
+		done, answered = c.pass(ctx, b.dead, effect)
+	}
+	if !dies || closed(b.dead) {
+		return done, answered
+	}
+	b.agent.w.count("agent: dies in a "+edge, 1)
+	close(b.doomed)
+	<-b.dead
+	return done, false
+}
 
 // begins notes that a request was begun, and checks what its headers say. It
 // returns nil if it cannot be understood.

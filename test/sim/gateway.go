@@ -40,7 +40,7 @@ func (l link) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
 	if kind == "half" {
 		_, _ = r.Body.WriteTo(&short{left: r.Body.Len() / 2})
 	}
-	done, answered := c.pass(ctx, b.dead, func() { w.oracle.arrives(b, r, try) })
+	done, answered := b.passes(ctx, "send", c, dice, func() { w.oracle.arrives(b, r, try) })
 	w.happened("gateway: "+when(kind, done), b.name(), r.Signal, try.header.Seq, try.batch[32:], try.header.Attempt, answered)
 	l.finish(r, dice)
 	if !answered {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -128,7 +129,7 @@ func (rp *replica) settings(p *process) recovery.Settings {
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {
 				if !closed(p.dead) {
-					w.count("recovery: "+string(e.State)+" "+e.Reason, 1)
+					w.count(strings.TrimSpace("recovery: "+string(e.State)+" "+e.Reason), 1)
 				}
 			},
 		},

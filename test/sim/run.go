@@ -19,14 +19,12 @@ type Keys struct {
 	Recovery map[string]*recovery.Keys
 }
 
-// replicas is how many recoveries share one bucket.
-const replicas = 1
-
 // Report is what one run came to.
 type Report struct {
 	Seed     uint64
 	Virtual  time.Duration
 	Outage   time.Duration    // in which the gateway took nothing
+	Outages  int              // how often it did
 	Tally    map[string]int64 // what happened how often
 	Digest   uint64           // equal for runs that went the same way
 	Failures []string         // empty: all was as it must be
@@ -50,7 +48,7 @@ func Run(seed uint64, keys *Keys) Report {
 	settled := make(chan struct{})
 	var recovering sync.WaitGroup
 	for _, s := range w.stores {
-		for i := range replicas {
+		for i := range s.replicas {
 			rp := w.newReplica(s, i)
 			recovering.Go(func() { rp.run(settled) })
 		}
@@ -67,8 +65,9 @@ func Run(seed uint64, keys *Keys) Report {
 	}
 	w.judgeFlares()
 	w.judgeLog()
+	outage, outages := w.outage(w.gateway.moods, gatewayFoul)
 	return Report{
-		Seed: seed, Virtual: time.Since(w.begin), Outage: w.outage(w.gateway.moods, gatewayFoul),
+		Seed: seed, Virtual: time.Since(w.begin), Outage: outage, Outages: outages,
 		Tally: w.tally, Digest: w.digest, Failures: w.failures,
 	}
 }
@@ -84,7 +83,7 @@ func newWorld(seed uint64, keys *Keys) *World {
 	for i := range 2 {
 		name := "store-" + strconv.Itoa(i)
 		w.stores = append(w.stores, &store{
-			w: w, name: name, fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
+			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
 			moods: w.plan(name, "ok", storeMoods), readers: w.plan("readers of "+name, "ok", readerMoods),
 			trust: w.plan("trust of "+name, "ok", trustMoods),
 		})

@@ -23,6 +23,8 @@ type store struct {
 	readers []spell
 	trust   []spell // the key files of its recoveries
 
+	replicas int // how many recoveries share it
+
 	mu sync.Mutex
 	// mu guards the following.
 	objects map[string]*object  // all it ever took from agents, by id
@@ -60,7 +62,7 @@ func (wr *writer) Put(ctx context.Context, key string, body frame.Body, opts buc
 	if kind == "half" {
 		_, _ = body.WriteTo(&short{left: body.Len() / 2})
 	}
-	done, answered := c.pass(ctx, b.dead, func() {
+	done, answered := b.passes(ctx, "put", c, dice, func() {
 		if kind == "exists" { // somebody else's object is there
 			_, _ = s.fake.Put(context.WithoutCancel(ctx), key, foreign, bucket.PutOptions{IfNoneMatch: true})
 			s.keeps(&object{id: flareID(key), foreign: true, boot: b, put: p})

@@ -67,8 +67,8 @@ func now(spells []spell) spell {
 	return spells[len(spells)-1]
 }
 
-// outage returns how long an edge was in a mood that takes no data.
-func (w *World) outage(spells []spell, foul []string) (total time.Duration) {
+// outage returns how long an edge was in a mood that takes no data, and how often.
+func (w *World) outage(spells []spell, foul []string) (total time.Duration, times int) {
 	isFoul := map[string]bool{}
 	for _, m := range foul {
 		isFoul[m] = true
@@ -80,10 +80,11 @@ func (w *World) outage(spells []spell, foul []string) (total time.Duration) {
 		}
 		if isFoul[spells[i].mood] {
 			total += to.Sub(from)
+			times++
 		}
 		from = to
 	}
-	return total
+	return total, times
 }
 
 // fair draws how a call goes that does what it is there for.
