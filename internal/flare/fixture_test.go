@@ -6,6 +6,8 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
@@ -31,16 +33,24 @@ func keyFile(t testing.TB, name string) []byte {
 	return b
 }
 
+// parsedFiles are key files that were parsed before: what comes out is immutable.
+var parsedFiles sync.Map
+
 func parsed[T any](t testing.TB, name string, parse func(io.Reader) (T, error)) T {
 	t.Helper()
+	if known, ok := parsedFiles.Load(name); ok {
+		v, _ := known.(T)
+		return v
+	}
 	v, err := parse(bytes.NewReader(keyFile(t, name)))
 	require.NoError(t, err)
+	parsedFiles.Store(name, v)
 	return v
 }
 
 func recipients(t testing.TB, name string) []age.Recipient {
 	t.Helper()
-	return parsed(t, name, func(r io.Reader) ([]age.Recipient, error) { return ParseRecipients(r, false) })
+	return slices.Clone(parsed(t, name, func(r io.Reader) ([]age.Recipient, error) { return ParseRecipients(r, false) }))
 }
 
 func plainSigner(t testing.TB) ssh.Signer {
@@ -67,8 +77,9 @@ func testSealer(t testing.TB) *Sealer {
 func testOpener(t testing.TB) *Opener {
 	t.Helper()
 	return &Opener{
-		Identities: append(parsed(t, "recovery.key", ParseIdentities), parsed(t, "recovery_classic.key", ParseIdentities)...),
+		Identities: slices.Concat(parsed(t, "recovery.key", ParseIdentities), parsed(t, "recovery_classic.key", ParseIdentities)),
 		Signers:    parsed(t, "allowed_signers", ParseAllowedSigners),
+		Revoked:    parsed(t, "revoked", ParseRevoked),
 		Audience:   "acme-prod",
 		MaxAge:     336 * time.Hour,
 	}
@@ -91,8 +102,21 @@ func testHeader(seq uint64, items int64) frame.Header {
 	return frame.Header{Agent: "acme/host-17", Boot: testBoot, Seq: seq, From: at - 2000, To: at - 1000, Items: items, Attempt: 1}
 }
 
-// testFrames returns frames of three signals, one of them half a batch.
+// frameHeader begins a zstd frame that does not state its size.
+const frameHeader = "\x28\xb5\x2f\xfd\x00\x48"
+
+// testFrames returns frames of three signals, one of them half a batch. Nobody
+// decodes them, so they only begin as zstd does.
 func testFrames() []frame.Frame {
+	frames := plainFrames()
+	for i := range frames {
+		body, _ := frames[i].Stored.(frame.Bytes)
+		frames[i].Stored = append(frame.Bytes(frameHeader), body...)
+	}
+	return frames
+}
+
+func plainFrames() []frame.Frame {
 	id := func(n int) frame.BatchID { return frame.BatchID(fmt.Sprintf("%032x", n)) }
 	return []frame.Frame{
 		{
@@ -189,10 +213,9 @@ func ageSeal(t testing.TB, to func([]age.Recipient) []age.Recipient, plain []byt
 	return buf.Bytes()
 }
 
-// open opens the forgery.
-func (f forgery) open(t testing.TB) (*Flare, error) {
+// reader returns who opens the forgery, and what the store says about it.
+func (f forgery) reader(t testing.TB) (*Opener, Object) {
 	t.Helper()
-	data := f.forge(t)
 	p, o := testOpener(t), storedAs(testID)
 	if f.opener != nil {
 		f.opener(p)
@@ -200,5 +223,12 @@ func (f forgery) open(t testing.TB) (*Flare, error) {
 	if f.object != nil {
 		f.object(&o)
 	}
-	return p.Open(o, data)
+	return p, o
+}
+
+// open opens the forgery.
+func (f forgery) open(t testing.TB) (*Flare, error) {
+	t.Helper()
+	p, o := f.reader(t)
+	return p.Open(o, f.forge(t))
 }

@@ -103,13 +103,13 @@ func (g golden) write(t *testing.T) {
 // wrote when the format was released.
 func TestGoldenArchive(t *testing.T) {
 	m := testManifest()
-	require.NoError(t, m.fill(testFrames()))
+	require.NoError(t, m.fill(plainFrames()))
 	raw, err := encodeManifest(m)
 	require.NoError(t, err)
 	sig, err := sign(plainSigner(t), raw)
 	require.NoError(t, err)
 	var got bytes.Buffer
-	require.NoError(t, writeArchive(&got, archive{raw, sig, m.Records, testFrames()}))
+	require.NoError(t, writeArchive(&got, archive{raw, sig, m.Records, plainFrames()}))
 	file := filepath.Join(goldenDir, "archive.tar")
 	if _, err := os.Stat(file); err != nil && *writeGolden {
 		require.NoError(t, os.WriteFile(file, got.Bytes(), 0o600))

@@ -124,7 +124,7 @@ func TestTarOpensTheArchive(t *testing.T) {
 	require.NotContains(t, out, "tar:", "no warning either")
 	got, err := os.ReadFile(filepath.Join(dir, "000001.traces.binpb.zst")) //nolint:gosec // in a temporary folder
 	require.NoError(t, err)
-	require.Equal(t, "stored traces", string(got))
+	require.Equal(t, frameHeader+"stored traces", string(got))
 }
 
 // Another writer needs nothing but tar, ssh-keygen and age.

@@ -12,7 +12,9 @@ import (
 // checkJSON refuses JSON that two readers could understand differently: bytes
 // that are no UTF-8, a key given twice in one object, and keys that are not
 // lower-case printable ASCII (encoding/json matches keys without regard to
-// case, so "Agent" would be a second "agent"). It also bounds the nesting.
+// case, so "Agent" would be a second "agent"). It also bounds the nesting, and
+// how many elements and keys a list can have: 4 MiB of `{},{},` would become
+// hundreds of MiB of records.
 func checkJSON(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return errors.New("the manifest is not UTF-8")
@@ -36,8 +38,9 @@ func checkJSON(raw []byte) error {
 
 // object is one open object or array. keys is nil for an array.
 type object struct {
-	keys  map[string]bool
-	value bool // the next token is a value, not a key
+	keys     map[string]bool
+	value    bool // the next token is a value, not a key
+	elements int  // of an array
 }
 
 func step(stack []*object, tok json.Token) ([]*object, error) {
@@ -48,11 +51,16 @@ func step(stack []*object, tok json.Token) ([]*object, error) {
 	if tok == json.Delim('}') || tok == json.Delim(']') {
 		return stack[:len(stack)-1], nil
 	}
-	if top != nil && top.keys != nil {
-		if !top.value {
-			top.value = true
-			return stack, top.add(tok)
+	switch {
+	case top == nil:
+	case top.keys == nil:
+		if top.elements++; top.elements > MaxRecords {
+			return nil, fmt.Errorf("an array of the manifest has more than %d elements", MaxRecords)
 		}
+	case !top.value:
+		top.value = true
+		return stack, top.add(tok)
+	default:
 		top.value = false
 	}
 	switch tok {
@@ -77,6 +85,8 @@ func (o *object) add(tok json.Token) error {
 	if o.keys[key] {
 		return fmt.Errorf("key %.40q stands twice", key)
 	}
-	o.keys[key] = true
+	if o.keys[key] = true; len(o.keys) > maxKeys {
+		return fmt.Errorf("an object of the manifest has more than %d keys", maxKeys)
+	}
 	return nil
 }

@@ -16,6 +16,8 @@ const (
 	maxAgeHeader  = 64 << 10 // bytes of the age header
 	maxStanzas    = 16       // recipients
 	maxDepth      = 16       // nesting of the manifest's JSON
+	maxKeys       = 1024     // keys of one JSON object; an array has MaxRecords elements at most
+	maxWindow     = 8 << 20  // bytes of a record's zstd window
 
 	maxMetaKeys   = 64       // keys of one record's metadata
 	maxMetaKey    = 128      // bytes of a key

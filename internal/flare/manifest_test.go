@@ -90,7 +90,7 @@ func TestManifestRefused(t *testing.T) {
 		{map[string]int{"logs": -1}, []any{"lost"}, "lost"},
 		{long, []any{"report", "version"}, "report is longer"},
 		{[]int{}, []any{"records"}, "0 records"},
-		{make([]struct{}, MaxRecords+1), []any{"records"}, "records: must be"},
+		{make([]struct{}, MaxRecords+1), []any{"records"}, "more than 16384 elements"},
 		{map[string]int{}, []any{"totals"}, "totals"},
 		{99, []any{"totals", "logs", "items"}, "totals of logs"},
 		{99, []any{"totals", "traces", "frames"}, "totals of traces"},
@@ -202,7 +202,7 @@ func TestAmbiguousJSON(t *testing.T) {
 	for name, raw := range map[string]string{
 		"same key twice":         strings.Replace(good, `"seq":3`, `"seq":3,"seq":4`, 1),
 		"twice, escaped":         strings.Replace(good, `"seq":3`, `"seq":3,"\u0073eq":4`, 1),
-		"twice in a record":      strings.Replace(good, `"size":13`, `"size":13,"size":14`, 1),
+		"twice in a record":      strings.Replace(good, `"size":19`, `"size":19,"size":14`, 1),
 		"other case":             strings.Replace(good, `"seq":3`, `"seq":3,"SEQ":4`, 1),
 		"folded to a key":        strings.Replace(good, `"seq":3`, `"seq":3,"ſeq":4`, 1),
 		"no UTF-8":               strings.Replace(good, `"connect:`, "\"\xff", 1),

@@ -2,6 +2,7 @@ package flare
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -48,32 +49,44 @@ type Flare struct {
 // it, JSON is parsed only behind a trusted key's signature, and nothing is
 // returned unless the last byte of the object was verified.
 func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
-	if !frame.IsHex32(o.ID) {
-		return nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
-	}
-	head, err := p.openHead(data)
-	if err != nil {
-		return nil, err
-	}
-	signer, err := p.trust(head)
-	if err != nil {
-		return nil, err
-	}
-	m, err := head.decode()
-	if err != nil {
-		return nil, err
-	}
-	if err := p.accept(o, m, signer); err != nil {
-		return nil, err
-	}
-	f := &Flare{
-		Manifest: *m, Principal: signer.principal, Identity: head.identity,
-		RawManifest: head.manifest, RawSignature: head.armored,
-	}
-	if f.Frames, err = head.records(m); err != nil {
+	f, damage, err := p.Salvage(o, data)
+	if err = cmp.Or(err, damage); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// Salvage is Open for a flare that may be damaged: behind a manifest that
+// passes every check it returns the records in front of the damage, each
+// verified by its hash, and the damage as an *Error; nil if there is none.
+// Manifest.Records still lists all, the first len(Frames) of them are there. It
+// is for work by hand: somebody decides what becomes of a flare of which a part
+// is missing.
+func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
+	if !frame.IsHex32(o.ID) {
+		return nil, nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
+	}
+	head, err := p.openHead(data)
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, err := p.trust(head)
+	if err != nil {
+		return nil, nil, err
+	}
+	m, err := head.decode()
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := p.accept(o, m, signer); err != nil {
+		return nil, nil, err
+	}
+	f = &Flare{
+		Manifest: *m, Principal: signer.principal, Identity: head.identity,
+		RawManifest: head.manifest, RawSignature: head.armored,
+	}
+	f.Frames, damage = head.records(m)
+	return f, damage, nil
 }
 
 // head is the part of a flare that is read before its signature is verified.
@@ -204,21 +217,25 @@ func (p *Opener) accept(o Object, m *Manifest, signer *trusted) error {
 	return nil
 }
 
-// records reads the record files m promises, and everything behind them.
+// records reads the record files m promises, and everything behind them. It
+// returns those in front of an error with it.
 func (h *head) records(m *Manifest) ([]frame.Frame, error) {
-	frames := make([]frame.Frame, len(m.Records))
+	frames := make([]frame.Frame, 0, len(m.Records))
 	for i, r := range m.Records {
 		stored, err := h.archive.file(r.Name, r.Size)
 		if err != nil {
-			return nil, bad(Malformed, err)
+			return frames, bad(Malformed, err)
 		}
 		if sum := sha256.Sum256(stored); hex.EncodeToString(sum[:]) != r.SHA256 {
-			return nil, bad(Hash, fmt.Errorf("%s is not what was signed", r.Name))
+			return frames, bad(Hash, fmt.Errorf("%s is not what was signed", r.Name))
 		}
-		frames[i] = r.frame(i, stored)
+		if err := checkStored(stored, r.RawSize); err != nil {
+			return frames, bad(Malformed, fmt.Errorf("%s: %w", r.Name, err))
+		}
+		frames = append(frames, r.frame(i, stored))
 	}
 	if err := h.archive.end(); err != nil {
-		return nil, bad(Malformed, err)
+		return frames, bad(Malformed, err)
 	}
 	return frames, nil
 }

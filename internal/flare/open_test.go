@@ -8,11 +8,8 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
-
-	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 func TestRoundTrip(t *testing.T) {
@@ -134,81 +131,6 @@ func revoke(t testing.TB, text string) func(*Opener) {
 		var err error
 		p.Revoked, err = ParseRevoked(strings.NewReader(text))
 		require.NoError(t, err)
-	}
-}
-
-// Every reason has its rows: what a stranger, a thief, a broken disk or an
-// operator's mistake can do to a flare.
-func TestRefused(t *testing.T) {
-	plain := string(ssh.MarshalAuthorizedKey(plainSigner(t).PublicKey()))
-	cert, _ := certSigner(t).PublicKey().(*ssh.Certificate)
-	ca := string(ssh.MarshalAuthorizedKey(cert.SignatureKey))
-	stranger := freshSigner(t)
-	for _, c := range []struct {
-		name   string
-		f      forgery
-		bad    bool
-		reason string
-	}{
-		// The object.
-		{"id is no id", forgery{object: func(o *Object) { o.ID = "../etc/passwd" }}, true, Malformed},
-		{"stored under another id", forgery{object: func(o *Object) { o.ID = strings.Repeat("0", 32) }}, true, IDMismatch},
-		{"too large", forgery{sealed: func([]byte) []byte { return make([]byte, MaxObject+1) }}, true, Malformed},
-		{"empty", forgery{sealed: func([]byte) []byte { return nil }}, true, Malformed},
-		// Recipients and identities.
-		{"no identity", forgery{opener: func(p *Opener) { p.Identities = nil }}, false, NoIdentity},
-		{"not for us", forgery{to: func([]age.Recipient) []age.Recipient { return recipients(t, "recipients_classic.txt")[1:] }}, false, NoIdentity},
-		// The signature.
-		{"nobody is trusted", forgery{opener: func(p *Opener) { p.Signers = nil }}, false, UnknownSigner},
-		{"a stranger's key", forgery{signer: stranger}, false, UnknownSigner},
-		{"a stranger's key and a bad signature", forgery{signer: stranger, signed: add(" ")}, false, UnknownSigner},
-		{"a stranger's certificate", forgery{signer: certify(t, stranger, "initech/web-1", nil)}, false, UnknownSigner},
-		{"a principal that the authority may not certify", forgery{signer: certSigner(t), opener: trust(t, "acme/* cert-authority "+ca)}, false, UnknownSigner},
-		{"manifest changed", forgery{signed: replace(`"seq":3`, `"seq":4`)}, true, BadSignature},
-		{"manifest longer", forgery{signed: add("\n")}, true, BadSignature},
-		{"no armor", forgery{sig: func([]byte) []byte { return []byte("sig") }}, true, Malformed},
-		// Revocation wins over everything.
-		{"revoked key", forgery{opener: revoke(t, ssh.FingerprintSHA256(plainSigner(t).PublicKey()))}, true, RevokedKey},
-		{"revoked stranger", forgery{signer: stranger, opener: revoke(t, ssh.FingerprintSHA256(stranger.PublicKey()))}, true, RevokedKey},
-		{"revoked principal", forgery{opener: revoke(t, "principal:acme/host-17")}, true, RevokedKey},
-		{"revoked certified key", forgery{signer: certSigner(t), opener: revoke(t, ssh.FingerprintSHA256(cert.Key))}, true, RevokedKey},
-		{"revoked serial", forgery{signer: certSigner(t), opener: revoke(t, "serial:42 "+ssh.FingerprintSHA256(cert.SignatureKey))}, true, RevokedKey},
-		{"revoked authority", forgery{signer: certSigner(t), opener: revoke(t, ssh.FingerprintSHA256(cert.SignatureKey))}, true, RevokedKey},
-		{"revoked certified principal", forgery{signer: certSigner(t), opener: revoke(t, "principal:initech/web-1")}, true, RevokedKey},
-		// Time of signing.
-		{"certificate expired", forgery{signer: certSigner(t), fields: func(m *Manifest) { m.Created.Time = testTime.AddDate(1, 0, 0) }}, false, ExpiredCertificate},
-		{"certificate not valid yet", forgery{signer: certSigner(t), fields: func(m *Manifest) { m.Created.Time = testTime.AddDate(-1, 0, 0) }}, false, ExpiredCertificate},
-		{"line expired", forgery{opener: trust(t, `acme/host-17 valid-before="20260901Z" `+plain)}, false, ExpiredCertificate},
-		{"line not valid yet", forgery{opener: trust(t, `acme/host-17 valid-after="20261001Z" `+plain)}, false, ExpiredCertificate},
-		// What the manifest says.
-		{"other audience", forgery{fields: func(m *Manifest) { m.Audience = "acme-test" }}, false, OtherAudience},
-		{"newer type", forgery{manifest: replace("flare/v1", "flare/v2")}, false, NeedsNewer},
-		{"newer type of a stranger", forgery{manifest: replace("flare/v1", "flare/v2"), signer: stranger}, false, UnknownSigner},
-		{"critical field", forgery{manifest: replace(`"seq":3`, `"seq":3,"critical":["colour"]`)}, false, NeedsNewer},
-		{"other type", forgery{manifest: replace("lifeline.flare/v1", "application/json")}, true, Malformed},
-		// Records.
-		{"record changed", forgery{archive: replace("stored traces", "stored tracez")}, true, Hash},
-		{"record name", forgery{archive: replace("000001.traces.binpb.zst\x00", "000001.traces.binpb.gz\x00\x00")}, true, Malformed},
-		{"record missing", forgery{records: func(m *Manifest, _ []frame.Frame) { m.Records = m.Records[:3] }, manifest: nil, fields: nil}, true, Malformed},
-		// The end.
-		{"one byte cut off", forgery{sealed: cut(1)}, true, Malformed},
-		{"last chunk cut off", forgery{sealed: cut(20_000)}, true, Malformed},
-		{"bytes behind", forgery{sealed: add("x")}, true, Malformed},
-		{"header changed", forgery{sealed: flip(30)}, true, Malformed},
-		{"mac changed", forgery{sealed: func(b []byte) []byte { return flip(bytes.Index(b, []byte("\n--- ")) + 10)(b) }}, true, Malformed},
-		{"payload changed", forgery{sealed: flip(-1)}, true, Malformed},
-		{"archive cut to its end", forgery{archive: cut(endOfArchive)}, true, Malformed},
-		{"archive cut within its end", forgery{archive: cut(block)}, true, Malformed},
-		{"archive longer", forgery{archive: add(string(zeros[:block]))}, true, Malformed},
-		{"end is not zero", forgery{archive: flip(-1)}, true, Malformed},
-		{"padding is not zero", forgery{archive: flip(-endOfArchive - 1)}, true, Malformed},
-		{"padding of another size", forgery{archive: func(b []byte) []byte { return append(b, zeros[:2048]...) }}, true, Malformed},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			f, err := c.f.open(t)
-			require.Nil(t, f, "nothing is released")
-			requireReason(t, err, c.bad, c.reason)
-		})
 	}
 }
 

@@ -13,6 +13,9 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
+// testRecord is a zstd frame (RFC 8878) of one raw block.
+const testRecord = "\x28\xb5\x2f\xfd\x20\x09\x49\x00\x00self-test"
+
 // SelfTest seals a record to an ephemeral identity beside the recipients, opens
 // and verifies it: the keys work, on this machine, before they are needed. A
 // certificate that has expired passes, because a flare it signs can still be
@@ -37,9 +40,9 @@ func (s *Sealer) SelfTest() error {
 		Agent: "self-test", BootID: frame.RandomHex(), Seq: 1, Reason: Drill,
 		Created: TimeOf(validTime(s.Signer)),
 	}
-	body := []byte("self-test")
+	body := []byte(testRecord)
 	frames := []frame.Frame{{
-		Signal: frame.Logs, BatchID: frame.NewBatchID(), RawSize: int64(len(body)), Stored: frame.Bytes(body),
+		Signal: frame.Logs, BatchID: frame.NewBatchID(), RawSize: int64(len("self-test")), Stored: frame.Bytes(body),
 	}}
 	var sealed bytes.Buffer
 	if err := test.Seal(&sealed, &m, frames); err != nil {

@@ -39,7 +39,7 @@ func TestDrills(t *testing.T) {
 		"mark is a string": {text, "quarantined bad_drill"},
 		"hidden":           {hidden, "quarantined bad_drill"},
 		"undecodable": {func(f *frame.Frame, _ *world) {
-			f.Stored = frame.Bytes("not zstd")
+			f.Stored = frame.Bytes("\x28\xb5\x2f\xfd\x00\x48 a header, and no block behind it")
 		}, "quarantined bad_drill"},
 	} {
 		t.Run(name, func(t *testing.T) {
