@@ -148,7 +148,8 @@ type forgery struct {
 	archive  func(tar []byte) []byte            // of the whole archive
 	sealed   func(flare []byte) []byte          // of the age file
 	signer   ssh.Signer                         // instead of the plain key
-	frames   func([]frame.Frame) []frame.Frame  // instead of testFrames
+	few      bool                               // only two of testFrames
+	frames   func([]frame.Frame) []frame.Frame  // of testFrames
 	opener   func(*Opener)                      // of who opens it
 	object   func(*Object)                      // of what the store says
 	fields   func(*Manifest)                    // before it is filled in
@@ -167,6 +168,9 @@ func change(f func([]byte) []byte, b []byte) []byte {
 func (f forgery) forge(t testing.TB) []byte {
 	t.Helper()
 	m, frames := testManifest(), testFrames()
+	if f.few {
+		frames = frames[:2]
+	}
 	if f.frames != nil {
 		frames = f.frames(frames)
 	}
