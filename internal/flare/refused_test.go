@@ -40,7 +40,7 @@ type refusal struct {
 	Reason       string    `json:"reason"`
 }
 
-const refusedDir = goldenDir + "/refused"
+const refusedDir = "../../testdata/refused/v1"
 
 // refusedGoldens returns the table by the name of the files.
 func refusedGoldens(t testing.TB) map[string]refusal {
