@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
@@ -116,5 +117,46 @@ func TestPoisonToSplit(t *testing.T) {
 		require.Equal(t, []string{"quarantined poison"}, w.states())
 		require.Empty(t, w.under("lifeline/try/"))
 		require.Empty(t, w.gateway.got)
+	})
+}
+
+// What was worked on beside a flare that kills is a suspect too, and is opened
+// alone from then on: only the one that kills ends as poison.
+func TestNeighboursOfPoison(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const agent = "acme/host-17"
+		w.set.Flares = 4
+		for range 12 {
+			w.flare(agent, w.logs(agent, 1, "good"))
+		}
+		deadly := strings.Repeat("f", 32) // the last one of its second
+		_, data := w.seal(agent, func(m *flare.Manifest) { m.FlareID = deadly }, w.logs(agent, 1, "deadly"))
+		w.put(flare.Key("f/", deadly), data)
+		w.bucket.Seen = func(c bucket.Call) {
+			switch {
+			case c.Op == "get" && strings.HasPrefix(c.Key, "f/"):
+				time.Sleep(time.Second)
+			case c.Op == "put" && strings.HasPrefix(c.Key, "lifeline/try/"+deadly):
+				time.Sleep(time.Second / 2) // the others are in the middle of it
+			}
+		}
+		for n := range maxTries {
+			x := &wire{w: w, when: before, left: 1, dies: true, match: func(_ int, op, key string) bool {
+				return op == "get" && key == flare.Key("f/", deadly)
+			}}
+			w.set.Bucket, w.set.Transport = x, x
+			w.run(time.Minute)
+			require.True(t, x.dead)
+			if n == 0 {
+				require.Len(t, w.under("lifeline/try/"), w.set.Flares, "it died with three others beside it")
+			} else {
+				require.Len(t, w.under("lifeline/try/"), n+1)
+			}
+		}
+		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.run(time.Minute)
+		require.Len(t, w.gateway.got, 12)
+		require.Equal(t, []string{"poison/" + deadly + ".age", "probe"}, w.under("lifeline/quarantine/"))
+		require.Empty(t, w.under("lifeline/try/"))
 	})
 }

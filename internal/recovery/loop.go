@@ -132,13 +132,15 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 	var visits sync.WaitGroup
 	for _, o := range turns {
-		for !l.pace.roomFor(l.busy, o.Size) {
+		suspect := l.tries[o.id].suspect()
+		for !l.pace.roomFor(l.busy, o.Size, suspect) {
 			l.ended.Wait()
 		}
 		if ctx.Err() != nil || l.round.broken != nil {
 			break
 		}
 		l.busy.add(1, o.Size)
+		l.busy.alone = suspect
 		visits.Go(func() {
 			l.state.Lock()
 			defer l.state.Unlock()

@@ -14,6 +14,7 @@ type load struct {
 	flares int
 	bytes  int64 // of the objects
 	sends  int   // records on their way
+	alone  bool  // the flare that is worked on is a suspect
 }
 
 func (b *load) add(flares int, bytes int64) {
@@ -45,13 +46,14 @@ func newPacer(s Settings) pacer {
 // raiseAfter is how many acks it takes to allow one more record on its way.
 const raiseAfter = 64
 
-// roomFor reports whether an object of this size may be worked on beside b.
-func (p *pacer) roomFor(b load, size int64) bool {
+// roomFor reports whether an object of this size may be worked on beside b. A
+// suspect is worked on alone: whatever dies with it has died of nothing else.
+func (p *pacer) roomFor(b load, size int64, suspect bool) bool {
 	limit := p.flares
 	if !p.proven {
 		limit = 1
 	}
-	return b.flares == 0 || b.flares < limit && b.bytes+size <= maxBusyBytes
+	return b.flares == 0 || !b.alone && !suspect && b.flares < limit && b.bytes+size <= maxBusyBytes
 }
 
 // maySend reports whether one more record may be on its way.

@@ -75,13 +75,15 @@ func TestOneRecordWhileTheGatewayIsDown(t *testing.T) {
 // A flare that is alone in its size is worked on alone.
 func TestRoomForOneLargeFlare(t *testing.T) {
 	p := newPacer(Settings{Flares: 8, Senders: 8})
-	require.True(t, p.roomFor(load{}, 64<<20), "one always")
-	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, 1), "no second one before the first was settled")
+	require.True(t, p.roomFor(load{}, 64<<20, false), "one always")
+	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, 1, false), "no second one before the first was settled")
 	p.settled()
-	require.True(t, p.roomFor(load{flares: 1, bytes: 1}, 1))
-	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, maxBusyBytes))
-	require.False(t, p.roomFor(load{flares: 1, bytes: 64 << 20}, 1))
-	require.False(t, p.roomFor(load{flares: 8}, 1))
+	require.True(t, p.roomFor(load{flares: 1, bytes: 1}, 1, false))
+	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, maxBusyBytes, false))
+	require.False(t, p.roomFor(load{flares: 1, bytes: 64 << 20}, 1, false))
+	require.False(t, p.roomFor(load{flares: 8}, 1, false))
+	require.False(t, p.roomFor(load{flares: 1}, 1, true), "a suspect beside nothing")
+	require.False(t, p.roomFor(load{flares: 1, alone: true}, 1, false), "and nothing beside it")
 }
 
 // A path that breaks under load gets half of it, and more again ack by ack.

@@ -33,6 +33,12 @@ func (t *tries) deadly() bool {
 	return t != nil && (len(t.keys[opening]) >= maxTries || len(t.keys[splitting]) >= maxTries)
 }
 
+// suspect reports whether a process died of a flare, or of another one that it
+// worked on at the same time.
+func (t *tries) suspect() bool {
+	return t != nil && len(t.keys[opening])+len(t.keys[splitting]) > 0
+}
+
 // listTries finds the try markers that dead processes left behind. First it
 // removes those that nobody needs: they would make a living process look dead.
 func (l *Loop) listTries(ctx context.Context) error {

@@ -1,0 +1,6 @@
+//go:build !race
+
+package recovery
+
+// manyFlares is what TestManyFlares recovers.
+const manyFlares = 10_000
