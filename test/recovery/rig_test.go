@@ -216,9 +216,9 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	id := r.Header.Get(frame.HeaderBatchID)
-	s.tap.pass(w, call{"forward", id, r.Header.Get(frame.HeaderFlareID)}, func(w http.ResponseWriter) bool {
+	s.tap.pass(w, call{"forward", id, r.Header.Get(frame.HeaderFlareID)}, func(w http.ResponseWriter) {
 		if s.answer != nil && s.answer(w, raw) {
-			return false
+			return
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
@@ -226,6 +226,6 @@ func (s *sink) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			s.t.Errorf("the gateway got what is no OTLP: %v", err)
 		}
 		w.Header().Set("Content-Type", "application/x-protobuf")
-		return true
+		w.WriteHeader(http.StatusOK)
 	})
 }

@@ -78,16 +78,15 @@ func (tp *tap) serveS3(w http.ResponseWriter, r *http.Request) {
 	if tp.spoil != nil && tp.spoil(w, r, c) {
 		return
 	}
-	tp.pass(w, c, func(w http.ResponseWriter) bool {
-		rec := &statusWriter{ResponseWriter: w}
-		tp.proxy.ServeHTTP(rec, r)
-		return rec.status/100 == 2
+	tp.pass(w, c, func(w http.ResponseWriter) {
+		// What has begun comes to an end, also when the process dies meanwhile.
+		tp.proxy.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 	})
 }
 
-// pass makes a call, unless the trap holds it. do answers to the writer it gets
-// and reports whether the call had its effect.
-func (tp *tap) pass(w http.ResponseWriter, c call, do func(http.ResponseWriter) bool) {
+// pass makes a call, unless the trap holds it. do answers to the writer it gets:
+// an answer with a good status says that the call had its effect.
+func (tp *tap) pass(w http.ResponseWriter, c call, do func(http.ResponseWriter)) {
 	held := tp.come(c)
 	if held != nil && held.when == before {
 		held.hold()
@@ -95,9 +94,7 @@ func (tp *tap) pass(w http.ResponseWriter, c call, do func(http.ResponseWriter) 
 	if held != nil {
 		w = discard{http.Header{}}
 	}
-	if do(w) {
-		tp.note(c)
-	}
+	do(&noting{w, func() { tp.note(c) }})
 	if held != nil {
 		held.hold()
 	}
@@ -208,19 +205,21 @@ func kindOf(key string) string {
 	}
 }
 
-// statusWriter remembers the status of an answer.
-type statusWriter struct {
+// noting is a ResponseWriter that notes a good answer before it is on its way.
+type noting struct {
 	http.ResponseWriter
-	status int
+	note func()
 }
 
-func (w *statusWriter) WriteHeader(status int) {
-	w.status = status
+func (w *noting) WriteHeader(status int) {
+	if status/100 == 2 {
+		w.note()
+	}
 	w.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap lets the proxy flush.
-func (w *statusWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+func (w *noting) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // discard is a ResponseWriter for an answer that never arrives.
 type discard struct{ header http.Header }
