@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -257,5 +258,81 @@ func TestCopyFindsNothing(t *testing.T) {
 		w.resume(l, time.Minute)
 		require.Equal(t, []string{"quarantined malformed"}, w.states())
 		require.Empty(t, w.under("f/"))
+	})
+}
+
+// spoiled alters what Get returns when spoils says so.
+type spoiled struct {
+	bucket.Bucket
+	spoils func(key string) bool
+	struck int
+}
+
+func (b *spoiled) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
+	data, info, err := b.Bucket.Get(ctx, key, limit)
+	if err == nil && b.spoils(key) {
+		b.struck++
+		data[b.struck*len(data)/20] ^= 1 << (b.struck % 8)
+	}
+	return data, info, err
+}
+
+// A store or a proxy that hands out wrong bytes for a while condemns no flare:
+// what is bad must be bad twice, in the same way.
+func TestWrongBytesOnTheWay(t *testing.T) {
+	for _, times := range []int{1, 2, 7} {
+		inWorld(t, func(w *world) {
+			f := w.logs("acme/host-17", 1, "good")
+			w.flare("acme/host-17", f)
+			x := &spoiled{Bucket: w.bucket}
+			x.spoils = func(key string) bool { return strings.HasPrefix(key, "f/") && x.struck < times }
+			w.set.Bucket = x
+			l := w.run(10 * time.Minute)
+			require.Equal(t, times, x.struck)
+			require.Equal(t, []string{"recovered"}, w.states())
+			require.Equal(t, 1, w.gateway.got[f.BatchID])
+			require.Equal(t, []string{"probe"}, w.under("lifeline/quarantine/"))
+			require.NoError(t, l.Snapshot().PathError)
+			require.Len(t, w.paths, 2, "a store that does this is an alarm")
+		})
+	}
+}
+
+// Flares that others take between the listing and the fetch, and between the two
+// readings of a bad one, are no fault of anybody.
+func TestVanishing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		bad := flare.Key("f/", frame.RandomHex())
+		w.put(bad, []byte("not a flare"))
+		for range 20 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "gone"))
+		}
+		time.Sleep(time.Second)
+		f := w.logs("acme/host-17", 1, "stays")
+		last := flare.Key("f/", w.flare("acme/host-17", f))
+		gone := 0
+		w.bucket.Seen = func(c bucket.Call) {
+			switch {
+			case c.Op == "get" && c.Key == bad && c.Effect:
+				gone++
+				_, err := w.bucket.Delete(t.Context(), bad)
+				require.NoError(t, err)
+			case c.Op == "list" && c.Key == "f/" && gone == 0:
+				for _, key := range w.under("f/") {
+					if "f/"+key != bad && "f/"+key != last {
+						gone++
+						_, err := w.bucket.Delete(t.Context(), "f/"+key)
+						require.NoError(t, err)
+					}
+				}
+			}
+		}
+		l := w.run(5 * time.Minute)
+		require.Equal(t, 21, gone)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Equal(t, map[frame.BatchID]int{f.BatchID: 1}, w.gateway.got)
+		require.Zero(t, l.Snapshot().Pending)
+		require.NoError(t, l.Snapshot().PathError)
+		require.Equal(t, []string{"probe"}, w.under("lifeline/quarantine/"))
 	})
 }
