@@ -42,7 +42,7 @@ type Config struct {
 	MaxAge       time.Duration    `mapstructure:"max_age"`
 	Quarantine   QuarantineConfig `mapstructure:"quarantine"`
 	MaxRate      bytesize.Size    `mapstructure:"max_rate"` // stored bytes per second
-	Lease        bool             `mapstructure:"lease"`    // not supported yet
+	Lease        bool             `mapstructure:"lease"`    // several replicas share the work
 }
 
 // ForwardConfig says where recovered records go: to the gateway's listener with
@@ -86,6 +86,7 @@ func createDefaultConfig() component.Config {
 		MaxAge:       336 * time.Hour,
 		Quarantine:   QuarantineConfig{MaxBytes: 10 * bytesize.GiB},
 		MaxRate:      32 * bytesize.MiB,
+		Lease:        true,
 	}
 }
 
@@ -116,7 +117,6 @@ func (c *Config) Validate() error {
 	refuse(c.MaxAge < time.Minute, "max_age: %s is too short; it is how long an agent may need to upload a flare: use 336h", c.MaxAge)
 	refuse(c.Quarantine.MaxBytes <= 0, "quarantine::max_bytes: must be more than 0, such as 10GiB")
 	refuse(c.MaxRate <= 0, "max_rate: must be more than 0 bytes per second, such as 32MiB")
-	refuse(c.Lease, "lease: sharing the work between replicas is not supported yet; run one recovery per bucket and leave lease out")
 	return errors.Join(errs...)
 }
 

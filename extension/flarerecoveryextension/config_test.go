@@ -43,6 +43,7 @@ func TestConfigDefaults(t *testing.T) {
 	require.Equal(t, 10*bytesize.GiB, cfg.Quarantine.MaxBytes)
 	require.Equal(t, 32*bytesize.MiB, cfg.MaxRate)
 	require.Equal(t, 30*time.Second, cfg.Forward.Timeout)
+	require.True(t, cfg.Lease)
 }
 
 func TestConfigFull(t *testing.T) {
@@ -95,7 +96,6 @@ func TestConfigErrors(t *testing.T) {
 		{"quarantine::max_bytes", "0", []string{"quarantine::max_bytes:", "10GiB"}},
 		{"quarantine::max_bytes", "10GB", []string{"max_bytes", "GiB"}},
 		{"max_rate", 0, []string{"max_rate:", "32MiB"}},
-		{"lease", true, []string{"lease:", "one recovery per bucket"}},
 		{"forward::http::endpoint", "", []string{"forward: http::endpoint: missing"}},
 		{"forward::http::endpoint", "gateway:4319", []string{"forward: http::endpoint:", "https://"}},
 		{"forward::http::timeout", "5s", []string{"forward: http::timeout: remove it"}},

@@ -35,6 +35,7 @@ func newMetrics(set extension.Settings, snapshot func() recovery.Snapshot) (*met
 		b.LifelineRecoveryRecoveredFlares, b.LifelineRecoveryRecoveredItems, b.LifelineRecoveryRecoveredBytes,
 		b.LifelineRecoveryRejectedItems, b.LifelineRecoveryWaiting, b.LifelineRecoveryQuarantined, b.LifelineRecoveryStuck,
 		b.LifelineRecoveryFlares, b.LifelineRecoveryDrills, b.LifelineRecoverySeqGaps, b.LifelineRecoveryOpened,
+		b.LifelineRecoveryShards,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
@@ -59,6 +60,7 @@ func (m *metrics) observe(o metric.Observer, s recovery.Snapshot) {
 	o.ObserveInt64(b.LifelineRecoveryRejectedItems, s.RejectedItems, self)
 	o.ObserveInt64(b.LifelineRecoveryDrills, s.DrillCount, self)
 	o.ObserveInt64(b.LifelineRecoverySeqGaps, s.SeqGaps, self)
+	o.ObserveInt64(b.LifelineRecoveryShards, int64(s.Shards), self)
 	for reason, n := range s.Waiting {
 		o.ObserveInt64(b.LifelineRecoveryWaiting, int64(n), with(attribute.String("reason", reason)))
 	}

@@ -17,7 +17,7 @@
 // about order, steps and pauses are in plan.go. What is remembered: memo.go (of an
 // object, for as long as the process lives), try.go (try markers: who died of a
 // flare), marker.go (done markers: what was taken), snapshot.go (for metrics).
-// Around it: rights.go (proof that all this may be done), keep.go (housekeeping),
+// Around it: lease.go (which flares are this process's), rights.go (proof that all this may be done), keep.go (housekeeping),
 // calls.go (the bucket with deadlines).
 package recovery
 
@@ -33,7 +33,7 @@ import (
 )
 
 // Settings configures a Loop. All fields but Refresh, Audience, TenantHeader,
-// Flares, Senders, Observer and Random are required.
+// Flares, Senders, Lease, Observer and Random are required.
 type Settings struct {
 	Bucket bucket.Bucket
 	// Refresh is called before every pass to renew what Bucket signs with; nil for
@@ -54,6 +54,7 @@ type Settings struct {
 	MaxRate      int64         // stored bytes forwarded per second
 	Flares       int           // worked on at the same time; 0: one
 	Senders      int           // records on their way at the same time; 0: one
+	Lease        bool          // other recoveries work on the same bucket
 
 	PollInterval       time.Duration
 	MaxAge             time.Duration // how long a flare may take from creation to upload; done markers outlive it

@@ -31,6 +31,7 @@ type wire struct {
 
 	mu sync.Mutex
 	// mu guards the following.
+	pause  func(op, key string) // called before every call
 	calls  int
 	struck int
 	dead   bool
@@ -41,6 +42,12 @@ var errDead = &bucket.Error{Op: "any", Kind: bucket.Unreachable, Err: context.Ca
 // strikes reports whether the process is dead already, and whether the fault
 // meets this call.
 func (x *wire) strikes(op, key string) (dead, struck bool) {
+	x.mu.Lock()
+	pause := x.pause
+	x.mu.Unlock()
+	if pause != nil {
+		pause(op, key)
+	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if x.dead {

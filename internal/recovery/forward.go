@@ -80,6 +80,8 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		return ctx.Err()
 	case l.round.broken != nil:
 		return errHalted
+	case !l.ours(w.marker.FlareID):
+		return errNotOurs
 	}
 	a := l.send(ctx, w, r)
 	switch a.Verdict {
@@ -138,13 +140,13 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) 
 		return bucketPath(err)
 	}
 	var left, right record
-	var err error
-	l.outside(func() { left, right, err = halves(r.Frame) })
+	var whole error // why it can not be split
+	l.outside(func() { left, right, whole = halves(r.Frame) })
 	l.untry(ctx, w.marker.FlareID, splitting)
-	if err != nil {
+	if whole != nil {
 		// Too large by itself: refused like bad data, proven like bad data.
-		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, err))
-		return nil
+		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, whole))
+		return nil //nolint:nilerr // the record is refused; nothing is wrong with the path
 	}
 	w.split[r.key()] = true
 	delete(w.doubt, r.key())

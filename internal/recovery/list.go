@@ -94,6 +94,10 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 	} else {
 		m = nil
 	}
+	if !l.ours(id) {
+		l.seeOthers(found, o, m, date)
+		return
+	}
 	if o.pending {
 		found.pending++
 		found.oldest = max(found.oldest, date.Sub(info.LastModified))
@@ -108,6 +112,22 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 		found.addProbe(o, m.work)
 	case m.isDue(l.keys, time.Now()):
 		found.addRelook(o)
+	}
+}
+
+// seeOthers looks up an object that this process does not work on. What is to be
+// done for it stays remembered; its state is shown by whoever works on it, and by
+// everybody if nobody does.
+func (l *Loop) seeOthers(found *listing, o object, m *memo, date time.Time) {
+	switch {
+	case m != nil && len(m.todo) == 0 && m.work == nil:
+		l.forget(o.Key)
+	case m != nil:
+		l.moved(m, "", "")
+	}
+	if l.nobodys(o.id) {
+		found.pending++
+		found.oldest = max(found.oldest, date.Sub(o.LastModified))
 	}
 }
 

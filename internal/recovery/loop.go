@@ -28,6 +28,7 @@ type Loop struct {
 	debts      map[string]bool          // try markers that are still to be removed
 	cleanUntil time.Time                // when tidying up after the end of Run's context ends
 	nevers     map[string]int           // objects that are never touched, at the last listing, by reason
+	leases     leases
 	busy       load
 	pace       pacer
 	keeping    keeper
@@ -47,6 +48,7 @@ func New(s Settings) *Loop {
 		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
 		pace:    newPacer(s),
 		keeping: newKeeper(),
+		leases:  leases{me: frame.RandomHex()},
 		snap:    newSnapshot(),
 	}
 	l.ended = sync.NewCond(&l.state)
@@ -68,8 +70,21 @@ func (l *Loop) outside(do func()) {
 func (l *Loop) Run(ctx context.Context) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	failed := 0
 	l.cleanUntil = time.Time{}
+	if l.s.Lease {
+		var renewals sync.WaitGroup
+		renewals.Go(func() { l.keepLeases(ctx) })
+		defer func() {
+			l.outside(renewals.Wait)
+			l.leave(ctx)
+		}()
+	}
+	l.goOn(ctx)
+}
+
+// goOn makes passes until ctx ends.
+func (l *Loop) goOn(ctx context.Context) {
+	failed := 0
 	for ctx.Err() == nil {
 		more, err := l.pass(ctx)
 		if ctx.Err() != nil {
@@ -102,6 +117,9 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	l.round = round{}
 	l.keys = l.s.Keys()
 	l.refresh(ctx)
+	if l.s.Lease && l.heldShards() == 0 {
+		l.renewLeases(ctx) // at the start, or when keys or credentials have come
+	}
 	if err := l.listTries(ctx); err != nil {
 		return false, err
 	}
@@ -114,6 +132,9 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	}
 	if err := l.keep(ctx); err != nil {
 		return false, err
+	}
+	if err := l.leases.err; err != nil && l.s.Lease && l.heldShards() == 0 {
+		return false, bucketPath(err)
 	}
 	if err := l.visitAll(ctx, found.unmarked); err != nil {
 		return false, err
@@ -139,13 +160,13 @@ func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 		if ctx.Err() != nil || l.round.broken != nil {
 			break
 		}
-		l.busy.add(1, o.Size)
+		l.busy.add(1, o)
 		l.busy.alone = suspect
 		visits.Go(func() {
 			l.state.Lock()
 			defer l.state.Unlock()
 			l.visitOne(ctx, o)
-			l.busy.add(-1, -o.Size)
+			l.busy.add(-1, o)
 			l.ended.Broadcast()
 		})
 	}
@@ -157,7 +178,7 @@ func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 func (l *Loop) visitOne(ctx context.Context, o object) {
 	err := l.visit(ctx, o)
 	l.recount(o)
-	if err == nil || errors.Is(err, errHalted) {
+	if err == nil || errors.Is(err, errHalted) || errors.Is(err, errNotOurs) {
 		return
 	}
 	l.memo(o).failures++
@@ -166,8 +187,11 @@ func (l *Loop) visitOne(ctx context.Context, o object) {
 	}
 }
 
-// errHalted ends a visit because another one broke the path.
-var errHalted = errors.New("another flare broke the path")
+// What ends a visit and is nobody's fault.
+var (
+	errHalted  = errors.New("another flare broke the path")
+	errNotOurs = errors.New("the lease of its shard has ended")
+)
 
 // recount keeps the number of pending flares true between two listings.
 func (l *Loop) recount(o object) {

@@ -12,14 +12,17 @@ const maxBusyBytes = 32 << 20
 // load is what goes on at the same time.
 type load struct {
 	flares int
-	bytes  int64 // of the objects
-	sends  int   // records on their way
-	alone  bool  // the flare that is worked on is a suspect
+	bytes  int64       // of the objects
+	sends  int         // records on their way
+	alone  bool        // the flare that is worked on is a suspect
+	shards [shards]int // visits, by shard
 }
 
-func (b *load) add(flares int, bytes int64) {
-	b.flares += flares
-	b.bytes += bytes
+// add counts the visit of an object n times, which is 1 or -1.
+func (b *load) add(n int, o object) {
+	b.flares += n
+	b.bytes += int64(n) * o.Size
+	b.shards[shardOf(o.id)] += n
 }
 
 // pacer decides how much goes on at the same time, and how fast. After a broken

@@ -35,6 +35,11 @@ func (l *Loop) prove(ctx context.Context) error {
 			return proofFailed("delete", key, err)
 		}
 	}
+	if l.s.Lease {
+		if err := l.proveLeases(ctx); err != nil {
+			return err
+		}
+	}
 	l.proven = true
 	return nil
 }

@@ -14,6 +14,7 @@ type Snapshot struct {
 	OldestPending time.Duration // by the store's clock, at LastPass
 	LastPass      time.Time     // when the bucket was last listed to the end; zero before that
 	PathError     error         // nil while bucket and gateway take part
+	Shards        int           // of 16, that this process works on; 0 without Lease
 
 	RecoveredFlares, RecoveredItems, RecoveredBytes int64
 

@@ -51,7 +51,7 @@ func (l *Loop) listTries(ctx context.Context) error {
 	prefix := l.s.StatePrefix + "try/"
 	return l.each(ctx, prefix, func(info bucket.Info, _ time.Time) {
 		id, n, ok := strings.Cut(strings.TrimPrefix(info.Key, prefix), ".")
-		if !ok || !frame.IsHex32(id) || l.debts[info.Key] {
+		if !ok || !frame.IsHex32(id) || l.debts[info.Key] || !l.ours(id) {
 			return
 		}
 		d := opening
@@ -95,11 +95,8 @@ func (l *Loop) untry(ctx context.Context, id string, d danger) {
 // all calls together have cleanTimeout.
 func (l *Loop) removeTry(ctx context.Context, key string) (ok bool) {
 	if ctx.Err() != nil {
-		if l.cleanUntil.IsZero() {
-			l.cleanUntil = time.Now().Add(cleanTimeout)
-		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), l.cleanUntil)
+		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), l.cleanDeadline())
 		defer cancel()
 	}
 	if _, err := l.bucket.Delete(ctx, key); err != nil {
@@ -108,4 +105,12 @@ func (l *Loop) removeTry(ctx context.Context, key string) (ok bool) {
 	}
 	delete(l.debts, key)
 	return true
+}
+
+// cleanDeadline returns when tidying up ends after Run was told to stop.
+func (l *Loop) cleanDeadline() time.Time {
+	if l.cleanUntil.IsZero() {
+		l.cleanUntil = time.Now().Add(cleanTimeout)
+	}
+	return l.cleanUntil
 }

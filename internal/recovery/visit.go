@@ -24,6 +24,9 @@ var errPoison = fmt.Errorf("%d processes died opening it", maxTries)
 
 // visit takes one flare as far as it goes. Its error ends the pass.
 func (l *Loop) visit(ctx context.Context, o object) error {
+	if !l.ours(o.id) {
+		return nil
+	}
 	m := l.memo(o)
 	m.looked = l.passes
 	if len(m.todo) > 0 {

@@ -162,6 +162,13 @@ func (w *world) flare(agent string, frames ...frame.Frame) string {
 	return m.FlareID
 }
 
+// flareAs stores a flare of one record under a given id.
+func (w *world) flareAs(id string) string {
+	m, data := w.seal("acme/host-17", func(m *flare.Manifest) { m.FlareID = id }, w.logs("acme/host-17", 1, "x"))
+	w.put(flare.Key("f/", m.FlareID), data)
+	return m.FlareID
+}
+
 // run starts a process and lets it run for d. Its loop is returned after it ended.
 func (w *world) run(d time.Duration) *Loop {
 	l := New(w.set)
@@ -238,12 +245,13 @@ type gateway struct {
 func (g *gateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
 	g.mu.Lock()
 	g.requests = append(g.requests, r)
+	answer := g.answer
 	g.mu.Unlock()
 	if g.seen != nil {
 		g.seen(r)
 	}
-	if g.answer != nil {
-		if a := g.answer(ctx, r); a.Verdict != otlpsend.Delivered {
+	if answer != nil {
+		if a := answer(ctx, r); a.Verdict != otlpsend.Delivered {
 			return a
 		}
 	}

@@ -17,7 +17,7 @@ func TestValidate(t *testing.T) {
 		want    []string
 	}{
 		{"no transport", []string{exporter(``)}, []string{"exporters::lifeline", "http: missing", "https://gateway.example.com:4318"}},
-		{"grpc", []string{exporter(`grpc: {endpoint: "localhost:4317"}`)}, []string{"grpc: this version sends OTLP/HTTP only", "http: {endpoint"}},
+		{"two transports", []string{exporter(`http: {endpoint: "http://localhost:4318"}, grpc: {endpoint: "localhost:4317"}`)}, []string{"grpc: stands beside http"}},
 		{"a path in the endpoint", []string{exporter(`http: {endpoint: "http://localhost:4318/v1/logs"}`)}, []string{"http::endpoint", "base URL"}},
 		{"a flare without keys", []string{exporter(`http: {endpoint: "http://localhost:4318"}, flare: {}`)}, []string{"flare", "buckets: missing", "recipients_file: missing", "lifeline keygen recovery", "signing_key_file: missing"}},
 		{"a bucket without credentials", []string{"agent", "yaml:exporters::lifeline::flare::buckets: [{bucket: b-1, prefix: f/, region: eu-west-1}]"}, []string{"exporters::lifeline::flare: buckets::0: credentials_file: missing"}},

@@ -90,7 +90,9 @@ func (r *rig) write(name string, lines ...string) {
 // start starts the process and does not wait.
 func (r *rig) start() {
 	r.t.Helper()
-	args := []string{"--config", config}
+	// One process at a time: the next one is not to wait until the leases of a dead
+	// one expire.
+	args := []string{"--config", config, "--config", "yaml:extensions::flare_recovery::lease: false"}
 	for _, c := range r.more {
 		args = append(args, "--config", c)
 	}

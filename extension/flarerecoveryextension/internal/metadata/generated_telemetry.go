@@ -40,6 +40,7 @@ type TelemetryBuilder struct {
 	LifelineRecoveryRecoveredItems   metric.Int64ObservableCounter
 	LifelineRecoveryRejectedItems    metric.Int64ObservableCounter
 	LifelineRecoverySeqGaps          metric.Int64ObservableGauge
+	LifelineRecoveryShards           metric.Int64ObservableGauge
 	LifelineRecoveryStuck            metric.Int64ObservableGauge
 	LifelineRecoveryWaiting          metric.Int64ObservableGauge
 }
@@ -235,6 +236,21 @@ func (builder *TelemetryBuilder) RegisterLifelineRecoverySeqGapsCallback(cb metr
 	return nil
 }
 
+// RegisterLifelineRecoveryShardsCallback sets callback for observable LifelineRecoveryShards metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryShardsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryShards, obs: o})
+		return nil
+	}, builder.LifelineRecoveryShards)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterLifelineRecoveryStuckCallback sets callback for observable LifelineRecoveryStuck metric.
 func (builder *TelemetryBuilder) RegisterLifelineRecoveryStuckCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -373,6 +389,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_lifeline_recovery_seq_gaps",
 		metric.WithDescription("Flares whose number is missing between others of the same boot. They wait, or were lost or deleted. [Alpha]"),
 		metric.WithUnit("{flare}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryShards, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_shards",
+		metric.WithDescription("Shards, of 16, whose flares this process takes. Over all replicas of a bucket it is 16; with lease off, 0. [Alpha]"),
+		metric.WithUnit("{shard}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.LifelineRecoveryStuck, err = builder.meter.Int64ObservableGauge(

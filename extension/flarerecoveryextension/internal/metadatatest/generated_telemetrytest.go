@@ -205,6 +205,20 @@ func AssertEqualLifelineRecoverySeqGaps(t *testing.T, tt *componenttest.Telemetr
 	metricdatatest.AssertEqual(t, want, got, opts...)
 }
 
+func AssertEqualLifelineRecoveryShards(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
+	want := metricdata.Metrics{
+		Name:        "otelcol_lifeline_recovery_shards",
+		Description: "Shards, of 16, whose flares this process takes. Over all replicas of a bucket it is 16; with lease off, 0. [Alpha]",
+		Unit:        "{shard}",
+		Data: metricdata.Gauge[int64]{
+			DataPoints: dps,
+		},
+	}
+	got, err := tt.GetMetric("otelcol_lifeline_recovery_shards")
+	require.NoError(t, err)
+	metricdatatest.AssertEqual(t, want, got, opts...)
+}
+
 func AssertEqualLifelineRecoveryStuck(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_lifeline_recovery_stuck",
