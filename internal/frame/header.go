@@ -121,43 +121,51 @@ func ParseHeader(s string) (Header, error) {
 }
 
 func (h *Header) set(m member) error {
-	bad := fmt.Errorf("%w: %s=%q", errHeader, m.key, m.value)
+	var target *int64
 	switch m.key {
 	case "agent":
-		if h.Agent = m.value; !m.quoted || !ValidAgent(m.value) {
-			return bad
-		}
-		return nil
+		h.Agent = m.value
+		return m.must(m.quoted && ValidAgent(m.value))
 	case "boot":
-		if h.Boot = m.value; !m.quoted || !IsHex32(m.value) {
-			return bad
+		h.Boot = m.value
+		return m.must(m.quoted && IsHex32(m.value))
+	case "seq":
+		var seq int64
+		if err := m.integer(&seq); err != nil || seq <= 0 {
+			return m.must(false)
 		}
+		h.Seq = uint64(seq)
+		return nil
+	case "from":
+		target = &h.From
+	case "to":
+		target = &h.To
+	case "items":
+		target = &h.Items
+	case "attempt":
+		target = &h.Attempt
+	case "lost":
+		target, h.LostReason = &h.Lost, m.reason
+	case "rejected":
+		target = &h.Rejected
+	default:
 		return nil
 	}
-	ints := map[string]*int64{
-		"from": &h.From, "to": &h.To, "items": &h.Items,
-		"attempt": &h.Attempt, "lost": &h.Lost, "rejected": &h.Rejected,
-	}
-	target, known := ints[m.key]
-	if !known && m.key != "seq" {
+	return m.integer(target)
+}
+
+// integer sets n to the member's value.
+func (m member) integer(n *int64) error {
+	v, err := strconv.ParseInt(m.value, 10, 64)
+	*n = v
+	return m.must(!m.quoted && err == nil && v >= 0 && v <= 999_999_999_999_999) // RFC 9651, 3.3.1
+}
+
+func (m member) must(ok bool) error {
+	if ok {
 		return nil
 	}
-	n, err := strconv.ParseInt(m.value, 10, 64)
-	if m.quoted || err != nil || n < 0 || n > 999_999_999_999_999 { // RFC 9651, 3.3.1
-		return bad
-	}
-	if m.key == "seq" {
-		if n == 0 {
-			return bad
-		}
-		h.Seq = uint64(n)
-		return nil
-	}
-	*target = n
-	if m.key == "lost" {
-		h.LostReason = m.reason
-	}
-	return nil
+	return fmt.Errorf("%w: %s=%q", errHeader, m.key, m.value)
 }
 
 // member is one entry of a dictionary: key=value;reason=token.
