@@ -172,9 +172,19 @@ func (g *guard) look(ctx context.Context, t *ackrules.Target, known []string) []
 }
 
 func (g *guard) askOne(ctx context.Context, t *ackrules.Target) ([]string, error) {
+	return askAndJudge(ctx, t, g.ask)
+}
+
+// AskTopics asks the brokers about the topics of one exporter, once, and returns
+// a line for everything that makes an ack say less than it should.
+func AskTopics(ctx context.Context, t *ackrules.Target) ([]string, error) {
+	return askAndJudge(ctx, t, ask)
+}
+
+func askAndJudge(ctx context.Context, t *ackrules.Target, ask func(context.Context, *ackrules.Target) ([]topicInfo, error)) ([]string, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	topics, err := g.ask(ctx, t)
+	topics, err := ask(ctx, t)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,16 @@ func (c *Config) base() (*url.URL, error) {
 	return u, nil
 }
 
+// Host returns the host, and the port if there is one, that a valid Config leads
+// to.
+func (c *Config) Host() string {
+	base, err := c.base()
+	if err != nil {
+		return ""
+	}
+	return base.Host
+}
+
 // object returns the URL of key; "" is the bucket.
 func (c *Client) object(key string, query url.Values) *url.URL {
 	u := *c.base

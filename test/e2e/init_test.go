@@ -52,6 +52,15 @@ func TestInit(t *testing.T) {
 	accept(ctx, t, s, &l, 1)
 	waitKafka(ctx, t, s, &l)
 
+	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {
+		args := []string{"check", "--live", r.Configs[0]}
+		if r == s.Recovery {
+			args = append(args, "yaml:extensions::flare_recovery::forward::http::endpoint: http://"+s.Addr.GatewayRecovery)
+		}
+		out, err := s.Run(ctx, args...)
+		require.NoError(t, err)
+		require.Contains(t, out, "good: ")
+	}
 	out, err := s.Run(ctx, "drill", s.Agent.Configs[0], "--recovery", s.Recovery.Configs[0], "--json")
 	require.NoError(t, err)
 	require.Contains(t, out, `"state":"recovered"`)
