@@ -6,10 +6,12 @@
 // deleted: it is copied to quarantine first, or stays where it is and waits.
 // Records may arrive twice after a crash or an answer that was lost; they carry
 // the same batch ids then. byhand.go is for a person who does a part of this
-// work: the lifeline command. Sharing the work between replicas is not done here.
+// work: the lifeline command.
 //
-// A Loop starts no goroutine: Run is the loop, and everything but Snapshot
-// belongs to it. Calls are made one at a time.
+// Run is the loop. It starts a goroutine per flare that is worked on and per
+// record on its way, and one that renews leases; they have ended when it returns.
+// One lock guards all state and is given up for every call outside, so that the
+// code reads as if each ran alone. Only Snapshot may be called meanwhile.
 //
 // To read it, follow a flare: loop.go (a pass), list.go (what is in the bucket,
 // and whose turn it is), visit.go (fetch and open one flare), drill.go, forward.go
@@ -17,7 +19,8 @@
 // about order, steps and pauses are in plan.go. What is remembered: memo.go (of an
 // object, for as long as the process lives), try.go (try markers: who died of a
 // flare), marker.go (done markers: what was taken), snapshot.go (for metrics).
-// Around it: lease.go (which flares are this process's), rights.go (proof that all this may be done), keep.go (housekeeping),
+// Around it: pace.go (how much at a time), lease.go (which flares are this
+// process's), rights.go (proof that all this may be done), keep.go (housekeeping),
 // calls.go (the bucket with deadlines).
 package recovery
 
