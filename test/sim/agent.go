@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"testing/synctest"
 	"time"
 
@@ -216,13 +217,24 @@ func (b *boot) crash() {
 // shutdown ends the process as a service manager does, which gives it some time.
 func (b *boot) shutdown(patience time.Duration) {
 	w, limit := b.agent.w, b.agent.settings.ShutdownTimeout
-	b.mu.Lock()
-	b.fuse = nil // it dies before, or not at all
-	b.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	begin := time.Now()
-	err := b.engine.Shutdown(ctx)
+	var err error
+	ended := make(chan struct{})
+	var stopping sync.WaitGroup
+	stopping.Go(func() {
+		err = b.engine.Shutdown(ctx)
+		close(ended)
+	})
+	select {
+	case <-ended:
+	case <-b.doomed: // killed while it shuts down
+		b.crash()
+		stopping.Wait()
+		w.happened("end: killed in a shutdown", b.name(), time.Since(begin))
+		return
+	}
 	took := time.Since(begin)
 	if err != nil || took > min(limit, patience+limit/20) {
 		w.failf("%s: shut down after %s of %s, patience %s: %v", b.name(), took, limit, patience, err)
