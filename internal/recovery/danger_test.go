@@ -120,6 +120,72 @@ func TestPoisonToSplit(t *testing.T) {
 	})
 }
 
+// A process that lives is not taken for a dead one because it did not learn that
+// its markers were written.
+func TestMarkersOfASplitWithoutAnAnswer(t *testing.T) {
+	inWorld(t, func(w *world) {
+		f := w.logs("acme/host-17", 2, "x")
+		id := w.flare("acme/host-17", f)
+		w.gateway.answer = tooLarge(f.RawSize)
+		x := &wire{w: w, when: after, left: maxTries + 1, match: func(_ int, op, key string) bool {
+			return op == "put" && strings.HasPrefix(key, "lifeline/try/"+id+".s")
+		}}
+		w.set.Bucket = x
+		w.run(5 * time.Minute)
+		require.Equal(t, x.left, x.struck)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Empty(t, w.under("lifeline/try/"))
+	})
+}
+
+// slowMarker is a bucket in which the first marker of a split takes long to write.
+type slowMarker struct {
+	bucket.Bucket
+	left [][]string // try markers that were there when a flare was deleted
+	w    *world
+}
+
+func (s *slowMarker) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
+	if strings.HasSuffix(key, ".s1") {
+		sleep(ctx, time.Second)
+	}
+	return s.Bucket.Put(ctx, key, body, opts)
+}
+
+func (s *slowMarker) Delete(ctx context.Context, key string) (bucket.Info, error) {
+	if _, id := flare.KeyID("f/", key); id {
+		s.left = append(s.left, s.w.under("lifeline/try/"))
+	}
+	return s.Bucket.Delete(ctx, key)
+}
+
+// Records of one flare that are split at the same time leave no marker behind.
+func TestSplitsSideBySide(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const agent = "acme/host-17"
+		small := w.logs(agent, 1, "x")
+		w.flare(agent, small, w.logs(agent, 1, "x"), w.logs(agent, 1, "x"), w.logs(agent, 2, "x"), w.logs(agent, 2, "x"))
+		w.gateway.answer = tooLarge(small.RawSize + 1)
+		w.set.Senders = 4
+		s := &slowMarker{Bucket: w.bucket, w: w}
+		w.set.Bucket = s
+		w.run(time.Minute)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Equal(t, 4, w.gateway.splits())
+		require.Equal(t, [][]string{nil}, s.left)
+	})
+}
+
+// splits counts the halves that arrived.
+func (g *gateway) splits() (n int) {
+	for id := range g.got {
+		if id != id.Root() {
+			n++
+		}
+	}
+	return n
+}
+
 // What was worked on beside a flare that kills is a suspect too, and is opened
 // alone from then on: only the one that kills ends as poison.
 func TestNeighboursOfPoison(t *testing.T) {

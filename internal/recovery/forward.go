@@ -136,24 +136,41 @@ func (l *Loop) send(ctx context.Context, w *work, r record) (a otlpsend.Answer) 
 // forwardHalves sends a record that was too large, for the reason why, as two.
 // The cut is the same every time, so halves that were acked stay acked.
 func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) error {
-	if err := l.try(ctx, w.marker.FlareID, splitting); err != nil {
-		return bucketPath(err)
-	}
-	var left, right record
-	var whole error // why it can not be split
-	l.outside(func() { left, right, whole = halves(r.Frame) })
-	l.untry(ctx, w.marker.FlareID, splitting)
-	if whole != nil {
+	both, bad, err := l.cut(ctx, w.marker.FlareID, r.Frame)
+	switch {
+	case err != nil:
+		return err
+	case bad != nil:
 		// Too large by itself: refused like bad data, proven like bad data.
-		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, whole))
-		return nil //nolint:nilerr // the record is refused; nothing is wrong with the path
+		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, bad))
+		return nil
 	}
 	w.split[r.key()] = true
 	delete(w.doubt, r.key())
-	if err := l.forwardRecord(ctx, w, left); err != nil {
+	if err := l.forwardRecord(ctx, w, both[0]); err != nil {
 		return err
 	}
-	return l.forwardRecord(ctx, w, right)
+	return l.forwardRecord(ctx, w, both[1])
+}
+
+// cut makes halves of a record of a flare; bad says why there are none. One is
+// cut at a time: that bounds the memory, and the try markers of a flare are
+// removed all together, so none of them may just be on its way.
+func (l *Loop) cut(ctx context.Context, id string, f frame.Frame) (both [2]record, bad, err error) {
+	for l.busy.cutting {
+		l.ended.Wait()
+	}
+	l.busy.cutting = true
+	defer func() {
+		l.busy.cutting = false
+		l.ended.Broadcast()
+	}()
+	defer l.untry(ctx, id, splitting) // also after an error: the marker may be there
+	if err := l.try(ctx, id, splitting); err != nil {
+		return both, nil, bucketPath(err)
+	}
+	l.outside(func() { both[0], both[1], bad = halves(f) })
+	return both, bad, nil
 }
 
 // halves cuts a record in two by items.

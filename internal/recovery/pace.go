@@ -16,6 +16,8 @@ type load struct {
 	sends  int         // records on their way
 	alone  bool        // the flare that is worked on is a suspect
 	shards [shards]int // visits, by shard
+
+	cutting bool // a record is made halves of
 }
 
 // add counts the visit of an object n times, which is 1 or -1.
