@@ -16,10 +16,11 @@ func TestMain(m *testing.M) {
 }
 
 // TestScript runs testdata/script, one file per behaviour. The scripts find the
-// published keys in keys/, the golden flares in flares/, and the same flares in
-// every bucket of a server at $S3, stored when they were made; a script that
-// changes something uses a bucket of its own. At $OTLP/<name>/<behaviour> there
-// are OTLP servers, each a script's own.
+// published keys in keys/, the golden flares in flares/, and in damaged/ one of
+// which only the first of two records is whole. Every bucket of the server at $S3
+// holds the golden flares, stored when they were made; a script that changes
+// something uses a bucket of its own. At $OTLP/<name>/<behaviour> there are OTLP
+// servers, each a script's own.
 func TestScript(t *testing.T) {
 	store := httptest.NewServer(newFakeS3(t))
 	server := &fakeOTLP{got: map[string][]string{}}
@@ -37,6 +38,9 @@ func TestScript(t *testing.T) {
 				if err := os.CopyFS(filepath.Join(env.WorkDir, to), source); err != nil {
 					return err
 				}
+			}
+			if err := writeDamaged(filepath.Join(env.WorkDir, "damaged")); err != nil {
+				return err
 			}
 			creds := "[default]\naws_access_key_id = key\naws_secret_access_key = secret\n" +
 				"[agent]\naws_access_key_id = writer\naws_secret_access_key = secret\n"

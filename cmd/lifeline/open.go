@@ -14,12 +14,17 @@ import (
 
 func newFlareOpen() *cobra.Command {
 	var folder string
+	var salvage bool
 	c := flareCommand{
 		use: "open -C FOLDER", short: "Verify flares and write out what they hold",
 		long: `Verifies flares as recovery does and writes the files of every good one to
 FOLDER/<flare id>/: manifest.json, manifest.json.sig and the records. Nothing is
 written of a flare that is not good, no file is overwritten, and the flares stay.
 One that cannot be written does not keep the others back.
+
+With --salvage a damaged flare is opened, too, if its manifest is good: the records
+in front of the damage are written, each verified by its hash. The manifest says
+what is missing; such a flare still counts as one that is not written.
 
 Send the records of one signal to a gateway with
   curl -fsS --data-binary @FILE -H 'Content-Encoding: zstd' \
@@ -34,6 +39,7 @@ Send the records of one signal to a gateway with
 				return fmt.Errorf("-C: %w; make the folder first", err)
 			}
 			defer func() { err = errors.Join(err, root.Close()) }()
+			d.salvage = salvage
 			return tally(c, items, "written", func(ctx context.Context, it item) (bool, error) {
 				r, f := d.verify(ctx, it)
 				if f != nil {
@@ -45,6 +51,7 @@ Send the records of one signal to a gateway with
 			})
 		},
 	}.build()
+	c.Flags().BoolVar(&salvage, "salvage", false, "also write the sound records of damaged flares")
 	c.Flags().StringVarP(&folder, "directory", "C", "", "folder to write to; it must exist")
 	return c
 }
@@ -67,9 +74,9 @@ func fill(root *os.Root, folder string, f *flare.Flare) error {
 		"manifest.json":     write(f.RawManifest),
 		"manifest.json.sig": write(f.RawSignature),
 	}
-	for i, record := range f.Manifest.Records {
-		files[record.Name] = func(out *os.File) error {
-			_, err := f.Frames[i].Stored.WriteTo(out)
+	for i, frame := range f.Frames { // of a damaged flare fewer than the manifest lists
+		files[f.Manifest.Records[i].Name] = func(out *os.File) error {
+			_, err := frame.Stored.WriteTo(out)
 			return err
 		}
 	}

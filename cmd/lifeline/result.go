@@ -16,6 +16,7 @@ const (
 	stateNotNow     = "not_now"      // other keys, settings or a newer version may open it
 	stateUnread     = "unread"       // it could not be fetched
 	stateNotWritten = "not_written"  // good, but its files could not be written
+	stateSalvaged   = "salvaged"     // damaged, and a part of it is sound
 	stateUnverified = "not_verified" // intact as far as it says of itself
 )
 
@@ -46,10 +47,11 @@ func newResult(it item) result {
 
 // desk is where flares are looked at.
 type desk struct {
-	source source
-	opener *flare.Opener
-	keys   keyFlags
-	conf   *flarerecoveryextension.Config // nil without --config
+	source  source
+	opener  *flare.Opener
+	salvage bool // a damaged flare is worth its sound records
+	keys    keyFlags
+	conf    *flarerecoveryextension.Config // nil without --config
 }
 
 // verify opens an item as recovery would. The flare is nil unless it is good.
@@ -76,13 +78,19 @@ func (d *desk) open(it item, data []byte) (result, *flare.Flare) {
 	} else {
 		opener.MaxAge = d.keys.maxAge
 	}
-	f, err := opener.Open(flare.Object{ID: it.id, LastModified: it.stored}, data)
+	f, damage, err := opener.Salvage(flare.Object{ID: it.id, LastModified: it.stored}, data)
+	if err == nil && damage != nil && (!d.salvage || len(f.Frames) == 0) {
+		err = damage
+	}
 	if err != nil {
 		r.NotVerified = nil
 		r.refuse(err)
 		return r, nil
 	}
 	r.State, r.Principal, r.Manifest = stateGood, f.Principal, &f.Manifest
+	if damage != nil {
+		r.State, r.Error = stateSalvaged, fmt.Sprintf("%d of %d records, in front of the damage: %v", len(f.Frames), len(f.Manifest.Records), damage)
+	}
 	return r, f
 }
 
@@ -147,7 +155,7 @@ func (r *result) remedy() string {
 	case flare.NeedsNewer:
 		return "use a newer version of lifeline"
 	case flare.Malformed, flare.Hash:
-		return "keep the object: its sound records can be taken out by hand with age and tar"
+		return "keep the object: `lifeline flare open --salvage` takes out the records in front of the damage"
 	}
 	return ""
 }
