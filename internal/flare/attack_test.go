@@ -51,6 +51,7 @@ func TestRefused(t *testing.T) {
 			memory := allocated(func() { f, err = p.Open(o, data) })
 			require.Nil(t, f, "nothing is released")
 			requireReason(t, err, a.bad, a.reason)
+			require.True(t, printable(err.Error(), 1000), "an error goes into a log: %q", err)
 			require.LessOrEqual(t, memory, memoryBound(data))
 			salvaged += a.salvage(t, p, o, data)
 		})
@@ -77,6 +78,21 @@ func (a attack) salvage(t *testing.T, p *Opener, o Object, data []byte) int {
 // memoryBound is what reading may allocate in all, garbage included: a few times
 // what somebody paid to send.
 func memoryBound(data []byte) int64 { return 8*int64(len(data)) + 1<<20 }
+
+// A stranger's flare costs its first chunk, however large it is: nothing behind
+// the signature is read.
+func TestAForgeryCostsOneChunk(t *testing.T) {
+	large := forgery{signer: freshSigner(t), frames: func(f []frame.Frame) []frame.Frame {
+		f[0].Stored = make(frame.Bytes, 32<<20)
+		return f
+	}}
+	data := large.forge(t)
+	p, o := large.reader(t)
+	var err error
+	memory := allocated(func() { _, err = p.Open(o, data) })
+	requireReason(t, err, false, UnknownSigner)
+	require.Less(t, memory, int64(8*ageChunk))
+}
 
 // allocated returns the bytes that f allocates.
 func allocated(f func()) int64 {

@@ -2,6 +2,7 @@ package flare
 
 import (
 	"crypto/fips140"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -133,6 +134,9 @@ func ParseSigner(pem, cert []byte) (ssh.Signer, error) {
 	if signer.PublicKey().Type() != ssh.KeyAlgoED25519 {
 		return nil, fmt.Errorf("signing key: %s cannot be used: it must be Ed25519", signer.PublicKey().Type())
 	}
+	if !wholeKey(signer) {
+		return nil, errors.New("signing key: the file is damaged, its secret and its public half do not belong together: restore it, or make one with `lifeline keygen agent`")
+	}
 	if len(cert) == 0 {
 		return signer, nil
 	}
@@ -152,6 +156,14 @@ func ParseSigner(pem, cert []byte) (ssh.Signer, error) {
 		return nil, errors.New("signing certificate: it is not of this signing key")
 	}
 	return signer, nil
+}
+
+// wholeKey reports whether what signer signs is its public key's: parsing does
+// not compare the halves of a key file.
+func wholeKey(signer ssh.Signer) bool {
+	probe := []byte(Namespace)
+	sig, err := signer.Sign(rand.Reader, probe)
+	return err == nil && signer.PublicKey().Verify(probe, sig) == nil
 }
 
 // SignerPrincipal returns the principal and the end of validity of signer's

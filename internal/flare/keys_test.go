@@ -1,6 +1,8 @@
 package flare
 
 import (
+	"bytes"
+	"crypto/ed25519"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -94,6 +96,9 @@ func TestParseSignerRefuses(t *testing.T) {
 	locked, err := ssh.MarshalPrivateKeyWithPassphrase(newEd25519(t), "", []byte("passphrase"))
 	require.NoError(t, err)
 	rsa := marshalRSA(t)
+	damaged, _ := pem.Decode(keyFile(t, "agent_ed25519"))
+	public, _ := plainSigner(t).PublicKey().(ssh.CryptoPublicKey).CryptoPublicKey().(ed25519.PublicKey)
+	damaged.Bytes[bytes.LastIndex(damaged.Bytes, public)-1] ^= 1 // the last bit of the secret in front of it
 	manyNames := certify(t, freshSigner(t), "a", func(c *ssh.Certificate) { c.ValidPrincipals = []string{"a", "b"} })
 	for name, c := range map[string]struct {
 		key, cert []byte
@@ -101,6 +106,7 @@ func TestParseSignerRefuses(t *testing.T) {
 	}{
 		"empty":                 {nil, nil, "lifeline keygen agent"},
 		"public key":            {keyFile(t, "agent_ed25519.pub"), nil, "not an OpenSSH private key"},
+		"damaged":               {pem.EncodeToMemory(damaged), nil, "do not belong together"},
 		"passphrase":            {pem.EncodeToMemory(locked), nil, "passphrase"},
 		"RSA":                   {rsa, nil, "must be Ed25519"},
 		"another's certificate": {keyFile(t, "agent_ed25519"), cert, "not of this signing key"},
