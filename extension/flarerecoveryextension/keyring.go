@@ -57,7 +57,7 @@ func (k *keyring) current() *recovery.Keys {
 		opener.Revoked = k.revoked.value
 	}
 	if complete && changed {
-		k.keys = &recovery.Keys{Opener: opener, Identities: k.identities.value}
+		k.keys = &recovery.Keys{Opener: opener, Identities: k.identities.value, Enrolled: k.signers.value.Principals()}
 		k.keys.Recipients, k.keys.Names = recovery.RecipientsOf(k.identities.value)
 	}
 	return k.keys

@@ -35,7 +35,8 @@ func newMetrics(set extension.Settings, snapshot func() recovery.Snapshot) (*met
 		b.LifelineRecoveryRecoveredFlares, b.LifelineRecoveryRecoveredItems, b.LifelineRecoveryRecoveredBytes,
 		b.LifelineRecoveryRejectedItems, b.LifelineRecoveryWaiting, b.LifelineRecoveryQuarantined, b.LifelineRecoveryStuck,
 		b.LifelineRecoveryFlares, b.LifelineRecoveryDrills, b.LifelineRecoverySeqGaps, b.LifelineRecoveryOpened,
-		b.LifelineRecoveryShards,
+		b.LifelineRecoveryShards, b.LifelineRecoveryDrillLast, b.LifelineRecoveryClones, b.LifelineRecoveryUnresolved, b.LifelineRecoveryReportedLost,
+		b.LifelineRecoveryFlaringAgents,
 	)
 	if err != nil {
 		return nil, fmt.Errorf("register the metrics: %w", err)
@@ -61,6 +62,19 @@ func (m *metrics) observe(o metric.Observer, s recovery.Snapshot) {
 	o.ObserveInt64(b.LifelineRecoveryDrills, s.DrillCount, self)
 	o.ObserveInt64(b.LifelineRecoverySeqGaps, s.SeqGaps, self)
 	o.ObserveInt64(b.LifelineRecoveryShards, int64(s.Shards), self)
+	o.ObserveInt64(b.LifelineRecoveryClones, s.Clones, self)
+	o.ObserveInt64(b.LifelineRecoveryUnresolved, s.Unresolved, self)
+	o.ObserveInt64(b.LifelineRecoveryReportedLost, s.ReportedLost, self)
+	for _, out := range s.Outbreaks {
+		o.ObserveInt64(b.LifelineRecoveryFlaringAgents, int64(out.Agents), with(attribute.String("cause", out.Cause)))
+	}
+	for principal, at := range s.Drills {
+		unix := int64(0)
+		if !at.IsZero() {
+			unix = at.Unix()
+		}
+		o.ObserveInt64(b.LifelineRecoveryDrillLast, unix, with(attribute.String("principal", principal)))
+	}
 	for reason, n := range s.Waiting {
 		o.ObserveInt64(b.LifelineRecoveryWaiting, int64(n), with(attribute.String("reason", reason)))
 	}
@@ -71,7 +85,7 @@ func (m *metrics) observe(o metric.Observer, s recovery.Snapshot) {
 		o.ObserveInt64(b.LifelineRecoveryQuarantined, n, with(attribute.String("reason", reason)))
 	}
 	for kind, n := range s.Flares {
-		o.ObserveInt64(b.LifelineRecoveryFlares, n, with(attribute.String("tenant", kind.Tenant), attribute.String("reason", string(kind.Reason))))
+		o.ObserveInt64(b.LifelineRecoveryFlares, n, with(attribute.String("tenant", kind.Tenant), attribute.String("reason", string(kind.Reason)), attribute.String("cause", kind.Cause)))
 	}
 	for identity, n := range s.Opened {
 		o.ObserveInt64(b.LifelineRecoveryOpened, n, with(attribute.String("identity", identity)))

@@ -18,7 +18,8 @@
 // (its records to the gateway), finish.go (copy, marker, delete). Pure decisions
 // about order, steps and pauses are in plan.go. What is remembered: memo.go (of an
 // object, for as long as the process lives), try.go (try markers: who died of a
-// flare), marker.go (done markers: what was taken), snapshot.go (for metrics).
+// flare), marker.go (done markers: what was taken), snapshot.go (for metrics),
+// spot.go (which agents flare, and why).
 // Around it: pace.go (how much at a time), lease.go (which flares are this
 // process's), rights.go (proof that all this may be done), keep.go (housekeeping),
 // calls.go (the bucket with deadlines).
@@ -72,6 +73,7 @@ type Keys struct {
 	Identities []age.Identity  // open done markers; in the order the Opener has them
 	Names      []string        // of the identities, for a metric
 	Recipients []age.Recipient // seal done markers; of the same identities
+	Enrolled   []string        // principals whose drills are missed if there are none; may be nil
 }
 
 // Opener verifies one flare; *flare.Opener does. Errors are *flare.Error. It may
@@ -110,7 +112,9 @@ type Event struct {
 	Principal string // who signed; "" unless the flare was verified
 	Agent     string // the manifest's claim
 	Why       flare.Reason
-	Items     int64 // acked items
-	Bytes     int64 // size of the object
-	Err       error // what went wrong; nil for Recovered and Drilled
+	Cause     string    // what kept its data from the gateway, as FlareKind has it
+	Created   time.Time // as the manifest says
+	Items     int64     // acked items
+	Bytes     int64     // size of the object
+	Err       error     // what went wrong; nil for Recovered and Drilled
 }

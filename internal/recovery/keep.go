@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -36,8 +37,12 @@ func newKeeper() keeper {
 // seqs are the numbers of one boot's flares.
 type seqs struct {
 	first, last uint64
-	known       map[uint64]bool // taken, or given up by the agent itself
+	known       map[uint64]bool // true: taken; false: given up by the agent itself
 	markers     int             // in done/; with the last one the boot is forgotten
+
+	agent    string           // principal and claimed name
+	from, to time.Time        // when its flares were made; zero if no marker says so
+	lost     map[string]int64 // items by signal, the latest that it reported
 }
 
 // learn adds what a marker says.
@@ -45,20 +50,40 @@ func (k *keeper) learn(m marker) {
 	name := m.Principal + "\n" + m.BootID
 	s := k.boots[name]
 	if s == nil {
-		s = &seqs{first: maxSeq, known: map[uint64]bool{}}
+		s = &seqs{first: maxSeq, known: map[uint64]bool{}, agent: m.Principal + "\n" + m.Agent, lost: map[string]int64{}}
 		k.boots[name] = s
 	}
 	if k.known[m.FlareID] == "" {
 		k.known[m.FlareID] = name
 		s.markers++
 	}
+	s.span(m)
 	if m.Seq >= maxSeq {
 		return
 	}
 	s.first, s.last = min(s.first, m.Seq), max(s.last, m.Seq)
 	s.known[m.Seq] = true
 	for _, u := range m.Unresolved {
-		s.known[u] = true
+		if !s.known[u] {
+			s.known[u] = false
+		}
+	}
+}
+
+// span notes when a flare of the boot was made, and what it says was lost.
+func (s *seqs) span(m marker) {
+	for signal, n := range m.Lost {
+		s.lost[signal] = max(s.lost[signal], min(n, maxSeq))
+	}
+	if m.Created == nil {
+		return
+	}
+	at := m.Created.Time
+	if s.from.IsZero() || at.Before(s.from) {
+		s.from = at
+	}
+	if at.After(s.to) {
+		s.to = at
 	}
 }
 
@@ -106,8 +131,14 @@ func (l *Loop) keep(ctx context.Context) error {
 		k.next = now.Add(housekeeping)
 	}
 	l.readMarkers(ctx)
-	gaps := k.gaps()
-	l.update(func(s *Snapshot) { s.SeqGaps = gaps })
+	gaps, clones := k.gaps(), k.clones()
+	unresolved, lost := k.missing()
+	l.update(func(s *Snapshot) {
+		s.SeqGaps, s.Clones, s.Unresolved, s.ReportedLost = gaps, clones, unresolved, lost
+		if l.keys != nil {
+			s.enrol(l.keys.Enrolled)
+		}
+	})
 	return nil
 }
 
@@ -188,8 +219,12 @@ func (l *Loop) readMarkers(ctx context.Context) {
 		}
 		var m marker
 		l.outside(func() { m, err = openMarker(data, keys.Identities) })
-		if err == nil {
-			k.learn(m)
+		if err != nil {
+			continue
+		}
+		k.learn(m)
+		if m.Reason == flare.Drill && m.Created != nil {
+			l.update(func(s *Snapshot) { s.drilled(m.Principal, m.Created.Time) })
 		}
 	}
 	k.unread = k.unread[n:]

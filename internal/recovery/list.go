@@ -91,6 +91,9 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 	if m != nil && m.etag == info.ETag {
 		m.pass = l.passes
 		o.failures, o.pending = m.failures, m.state == ""
+		if m.work != nil {
+			o.signer = m.work.marker.Principal
+		}
 	} else {
 		m = nil
 	}

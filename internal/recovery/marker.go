@@ -26,6 +26,11 @@ type marker struct {
 	BootID     string   `json:"boot_id"`
 	Seq        uint64   `json:"seq"`
 	Unresolved []uint64 `json:"unresolved,omitempty"`
+
+	// Markers of earlier versions have none of the following.
+	Reason  flare.Reason     `json:"reason,omitempty"`
+	Created *flare.Time      `json:"created,omitempty"`
+	Lost    map[string]int64 `json:"lost,omitempty"` // by signal
 }
 
 func markerOf(fl *flare.Flare) marker {
@@ -33,6 +38,7 @@ func markerOf(fl *flare.Flare) marker {
 	return marker{
 		FlareID: m.FlareID, Principal: fl.Principal, Agent: m.Agent,
 		BootID: m.BootID, Seq: m.Seq, Unresolved: m.Unresolved,
+		Reason: m.Reason, Created: &m.Created, Lost: m.Lost,
 	}
 }
 

@@ -70,6 +70,7 @@ func newWork() *work {
 func (w *work) verified(keys *Keys, fl *flare.Flare) {
 	w.keys, w.marker = keys, markerOf(fl)
 	w.event.Principal, w.event.Agent, w.event.Why = fl.Principal, fl.Manifest.Agent, fl.Manifest.Reason
+	w.event.Cause, w.event.Created = mainCause(fl.Manifest.Report), fl.Manifest.Created.Time
 }
 
 // settled reports whether nothing more is to be sent for k.

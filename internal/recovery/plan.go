@@ -69,13 +69,14 @@ type object struct {
 	pending  bool   // counted as pending by the listing
 	looked   uint64 // the pass that looked at it last; 0 while pending
 	failures int    // path failures while it was worked on
-	turn     int    // how many of its folder go before it; set by takeTurns
+	signer   string // the principal, if it was verified already
+	turn     int    // how many of its folder and principal go before it; set by takeTurns
 }
 
-// folder returns what stands between the prefix and the id: flares of one
-// folder take turns with those of others.
-func (o object) folder() string {
-	return o.Key[:strings.LastIndexByte(o.Key, '/')+1]
+// source returns whose turn it is: the folder, and the principal once it is
+// known. Before a flare is opened nobody knows who sent it.
+func (o object) source() string {
+	return o.Key[:strings.LastIndexByte(o.Key, '/')+1] + "\n" + o.signer
 }
 
 // goesBefore orders objects: what was looked at longest ago, then what did not
@@ -97,11 +98,11 @@ func takeTurns(objects []object, n int) []object {
 	type queue struct {
 		looked   uint64
 		failures int
-		folder   string
+		source   string
 	}
 	lengths := map[queue]int{}
 	for i, o := range objects {
-		q := queue{o.looked, o.failures, o.folder()}
+		q := queue{o.looked, o.failures, o.source()}
 		objects[i].turn = lengths[q]
 		lengths[q]++
 	}

@@ -68,12 +68,13 @@ func TestRecoverInOrder(t *testing.T) {
 		require.Equal(t, marker{
 			FlareID: m.FlareID, Principal: "acme/host-17", Agent: "acme/host-17",
 			BootID: m.BootID, Seq: m.Seq, Unresolved: []uint64{7},
+			Reason: flare.Expired, Created: &m.Created,
 		}, mark)
 
 		s := l.Snapshot()
 		require.EqualValues(t, 1, s.RecoveredFlares)
 		require.EqualValues(t, 3, s.RecoveredItems)
-		require.Equal(t, map[FlareKind]int64{{Tenant: "acme", Reason: flare.Expired}: 1}, s.Flares)
+		require.Equal(t, map[FlareKind]int64{{Tenant: "acme", Reason: flare.Expired, Cause: "none"}: 1}, s.Flares)
 		require.Equal(t, map[string]int64{"recovery": 1}, s.Opened)
 		require.Equal(t, []string{"recovered"}, w.states())
 	})

@@ -23,16 +23,26 @@ type Snapshot struct {
 	Stuck         map[string]int       // now, by step
 	Quarantined   map[string]int64     // by reason
 	Flares        map[FlareKind]int64  // verified and settled
-	Drills        map[string]time.Time // by principal: when its last drill came through
+	Drills        map[string]time.Time // by principal: when its last drill was made; zero for enrolled ones without
 	DrillCount    int64
 	Opened        map[string]int64 // by the name of the identity that opened a flare
 	SeqGaps       int64            // flares whose number is missing between others of the same boot
+	Unresolved    int64            // flares that agents gave up on and that never came
+	ReportedLost  int64            // items that agents say they lost, over the boots in done/
+	Clones        int64            // agents that two boots tell of at the same time
+
+	Flaring   int        // agents that flared since the process started; drills are no flares here
+	Top       []Sighting // of them, the 20 with most flares
+	Outbreaks []Outbreak // of them, by cause, the most agents first
+
+	agents map[string]*Sighting // by principal
 }
 
 // FlareKind says whose flares they are and why they were made.
 type FlareKind struct {
 	Tenant string
 	Reason flare.Reason
+	Cause  string // named most often in the report; none if it names none, other for an unknown word
 }
 
 // Snapshot returns a copy of the current state. It may be called at any time
@@ -44,6 +54,8 @@ func (l *Loop) Snapshot() Snapshot {
 	s.Waiting, s.Stuck = maps.Clone(s.Waiting), maps.Clone(s.Stuck)
 	s.Quarantined, s.Flares, s.Drills = maps.Clone(s.Quarantined), maps.Clone(s.Flares), maps.Clone(s.Drills)
 	s.Opened = maps.Clone(s.Opened)
+	s.summarise()
+	s.agents = nil
 	return s
 }
 
@@ -51,7 +63,7 @@ func newSnapshot() Snapshot {
 	return Snapshot{
 		Waiting: map[string]int{}, Stuck: map[string]int{}, Quarantined: map[string]int64{},
 		Flares: map[FlareKind]int64{}, Drills: map[string]time.Time{},
-		Opened: map[string]int64{},
+		Opened: map[string]int64{}, agents: map[string]*Sighting{},
 	}
 }
 
@@ -74,14 +86,15 @@ func (s *Snapshot) add(e Event) {
 		s.RecoveredBytes += e.Bytes
 	case Drilled:
 		s.DrillCount++
-		s.Drills[e.Principal] = time.Now()
+		s.drilled(e.Principal, e.Created)
 	case Quarantined:
 		s.Quarantined[e.Reason]++
 	default:
 		return
 	}
 	if e.Principal != "" {
-		s.Flares[FlareKind{Tenant: flare.Tenant(e.Principal), Reason: e.Why}]++
+		s.Flares[FlareKind{Tenant: flare.Tenant(e.Principal), Reason: e.Why, Cause: e.Cause}]++
+		s.sight(e)
 	}
 }
 

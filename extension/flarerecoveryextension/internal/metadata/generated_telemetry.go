@@ -28,8 +28,11 @@ type TelemetryBuilder struct {
 	meter                            metric.Meter
 	mu                               sync.Mutex
 	registrations                    []metric.Registration
+	LifelineRecoveryClones           metric.Int64ObservableGauge
+	LifelineRecoveryDrillLast        metric.Int64ObservableGauge
 	LifelineRecoveryDrills           metric.Int64ObservableCounter
 	LifelineRecoveryFlares           metric.Int64ObservableCounter
+	LifelineRecoveryFlaringAgents    metric.Int64ObservableGauge
 	LifelineRecoveryLastPass         metric.Int64ObservableGauge
 	LifelineRecoveryOldestPendingAge metric.Float64ObservableGauge
 	LifelineRecoveryOpened           metric.Int64ObservableCounter
@@ -39,9 +42,11 @@ type TelemetryBuilder struct {
 	LifelineRecoveryRecoveredFlares  metric.Int64ObservableCounter
 	LifelineRecoveryRecoveredItems   metric.Int64ObservableCounter
 	LifelineRecoveryRejectedItems    metric.Int64ObservableCounter
+	LifelineRecoveryReportedLost     metric.Int64ObservableGauge
 	LifelineRecoverySeqGaps          metric.Int64ObservableGauge
 	LifelineRecoveryShards           metric.Int64ObservableGauge
 	LifelineRecoveryStuck            metric.Int64ObservableGauge
+	LifelineRecoveryUnresolved       metric.Int64ObservableGauge
 	LifelineRecoveryWaiting          metric.Int64ObservableGauge
 }
 
@@ -54,6 +59,36 @@ type telemetryBuilderOptionFunc func(mb *TelemetryBuilder)
 
 func (tbof telemetryBuilderOptionFunc) apply(mb *TelemetryBuilder) {
 	tbof(mb)
+}
+
+// RegisterLifelineRecoveryClonesCallback sets callback for observable LifelineRecoveryClones metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryClonesCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryClones, obs: o})
+		return nil
+	}, builder.LifelineRecoveryClones)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLifelineRecoveryDrillLastCallback sets callback for observable LifelineRecoveryDrillLast metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryDrillLastCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryDrillLast, obs: o})
+		return nil
+	}, builder.LifelineRecoveryDrillLast)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
 }
 
 // RegisterLifelineRecoveryDrillsCallback sets callback for observable LifelineRecoveryDrills metric.
@@ -77,6 +112,21 @@ func (builder *TelemetryBuilder) RegisterLifelineRecoveryFlaresCallback(cb metri
 		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryFlares, obs: o})
 		return nil
 	}, builder.LifelineRecoveryFlares)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLifelineRecoveryFlaringAgentsCallback sets callback for observable LifelineRecoveryFlaringAgents metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryFlaringAgentsCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryFlaringAgents, obs: o})
+		return nil
+	}, builder.LifelineRecoveryFlaringAgents)
 	if err != nil {
 		return err
 	}
@@ -221,6 +271,21 @@ func (builder *TelemetryBuilder) RegisterLifelineRecoveryRejectedItemsCallback(c
 	return nil
 }
 
+// RegisterLifelineRecoveryReportedLostCallback sets callback for observable LifelineRecoveryReportedLost metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryReportedLostCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryReportedLost, obs: o})
+		return nil
+	}, builder.LifelineRecoveryReportedLost)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 // RegisterLifelineRecoverySeqGapsCallback sets callback for observable LifelineRecoverySeqGaps metric.
 func (builder *TelemetryBuilder) RegisterLifelineRecoverySeqGapsCallback(cb metric.Int64Callback) error {
 	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
@@ -257,6 +322,21 @@ func (builder *TelemetryBuilder) RegisterLifelineRecoveryStuckCallback(cb metric
 		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryStuck, obs: o})
 		return nil
 	}, builder.LifelineRecoveryStuck)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
+// RegisterLifelineRecoveryUnresolvedCallback sets callback for observable LifelineRecoveryUnresolved metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryUnresolvedCallback(cb metric.Int64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerInt64{inst: builder.LifelineRecoveryUnresolved, obs: o})
+		return nil
+	}, builder.LifelineRecoveryUnresolved)
 	if err != nil {
 		return err
 	}
@@ -319,6 +399,18 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	}
 	builder.meter = Meter(settings)
 	var err, errs error
+	builder.LifelineRecoveryClones, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_clones",
+		metric.WithDescription("Agents whose flares come from two boots at the same time. [Alpha]"),
+		metric.WithUnit("{agent}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryDrillLast, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_drill_last",
+		metric.WithDescription("Unix time at which an agent's latest drill was made, 0 if an enrolled agent has none in done/. One series per agent. [Alpha]"),
+		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
 	builder.LifelineRecoveryDrills, err = builder.meter.Int64ObservableCounter(
 		"otelcol_lifeline_recovery_drills",
 		metric.WithDescription("Drills that came through. [Alpha]"),
@@ -329,6 +421,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_lifeline_recovery_flares",
 		metric.WithDescription("Verified flares by who made them and why. Anything but drills should never happen. [Alpha]"),
 		metric.WithUnit("{flare}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryFlaringAgents, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_flaring_agents",
+		metric.WithDescription("Agents that sent a flare, not a drill, since this process started, by the cause of their latest. [Alpha]"),
+		metric.WithUnit("{agent}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.LifelineRecoveryLastPass, err = builder.meter.Int64ObservableGauge(
@@ -385,6 +483,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		metric.WithUnit("{item}"),
 	)
 	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryReportedLost, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_reported_lost",
+		metric.WithDescription("Items that agents say they lost, over the boots whose flares are in done/. [Alpha]"),
+		metric.WithUnit("{item}"),
+	)
+	errs = errors.Join(errs, err)
 	builder.LifelineRecoverySeqGaps, err = builder.meter.Int64ObservableGauge(
 		"otelcol_lifeline_recovery_seq_gaps",
 		metric.WithDescription("Flares whose number is missing between others of the same boot. They wait, or were lost or deleted. [Alpha]"),
@@ -400,6 +504,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	builder.LifelineRecoveryStuck, err = builder.meter.Int64ObservableGauge(
 		"otelcol_lifeline_recovery_stuck",
 		metric.WithDescription("Flares whose records are settled and whose next step in the bucket fails. [Alpha]"),
+		metric.WithUnit("{flare}"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryUnresolved, err = builder.meter.Int64ObservableGauge(
+		"otelcol_lifeline_recovery_unresolved",
+		metric.WithDescription("Flares that agents gave up on without knowing whether they are stored, and that never came. [Alpha]"),
 		metric.WithUnit("{flare}"),
 	)
 	errs = errors.Join(errs, err)

@@ -1,0 +1,117 @@
+package recovery
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+)
+
+// because stores a flare of one record with a reason and causes.
+func (w *world) because(agent string, reason flare.Reason, causes map[string]int64) {
+	m, data := w.seal(agent, func(m *flare.Manifest) {
+		m.Reason, m.Report.Causes = reason, causes
+		m.Lost = map[string]int64{"logs": int64(m.Seq)} //nolint:gosec // small
+	}, w.logs(agent, 2, "x"))
+	w.put(flare.Key("f/", m.FlareID), data)
+}
+
+// Flares are told apart by tenant, reason and cause; the agents that flare most
+// stand first, and an outbreak says since when how many agents have it.
+func TestSpotting(t *testing.T) {
+	inWorld(t, func(w *world) {
+		began := time.Now()
+		w.because("acme/host-17", flare.Expired, map[string]int64{"tls_expired": 9, "timeout": 2})
+		time.Sleep(time.Minute)
+		w.because("acme/host-17", flare.RingFull, map[string]int64{"tls_expired": 3})
+		w.because("globex/db-1", flare.Expired, map[string]int64{"tls_expired": 1})
+		w.because("globex/db-1", flare.Shutdown, map[string]int64{"their own word": 1})
+		time.Sleep(time.Minute)
+		w.because("globex/db-1", flare.Shutdown, nil)
+		l := w.run(time.Hour)
+		s := l.Snapshot()
+		require.Equal(t, map[FlareKind]int64{
+			{"acme", flare.Expired, "tls_expired"}: 1, {"acme", flare.RingFull, "tls_expired"}: 1,
+			{"globex", flare.Expired, "tls_expired"}: 1, {"globex", flare.Shutdown, "other"}: 1, {"globex", flare.Shutdown, "none"}: 1,
+		}, s.Flares)
+		require.Equal(t, 2, s.Flaring)
+		require.Equal(t, "globex/db-1", s.Top[0].Principal)
+		require.EqualValues(t, 3, s.Top[0].Flares)
+		require.EqualValues(t, 6, s.Top[0].Items)
+		require.Equal(t, "none", s.Top[0].Cause)
+		require.Equal(t, Outbreak{Cause: "tls_expired", Agents: 1, Since: flare.TimeOf(began).Time}, s.Outbreaks[1])
+		require.EqualValues(t, 2+3, s.ReportedLost, "of each boot what it said last")
+		require.Zero(t, s.Clones)
+	})
+}
+
+// Two boots of one agent that tell of the same time are a clone; one after the
+// other they are a restart. A process that starts later learns it from done/.
+func TestClones(t *testing.T) {
+	for name, boots := range map[string][]string{"clone": {"a", "b", "a", "b"}, "restart": {"a", "a", "b", "b"}} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				for _, b := range boots {
+					w.agent("acme/host-17")
+					w.boots["acme/host-17"] = b + "0000000000000000000000000000000"
+					w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+					time.Sleep(time.Minute)
+				}
+				want := map[string]int64{"clone": 1}[name]
+				require.Equal(t, want, w.run(2*time.Minute).Snapshot().Clones)
+				require.Equal(t, want, w.run(2*time.Minute).Snapshot().Clones)
+			})
+		})
+	}
+}
+
+// A seq that an agent gave up on is unresolved until its flare turns up.
+func TestUnresolved(t *testing.T) {
+	k := newKeeper()
+	k.learn(marker{FlareID: "a", Principal: "p", BootID: "b", Seq: 1})
+	k.learn(marker{FlareID: "c", Principal: "p", BootID: "b", Seq: 4, Unresolved: []uint64{2, 3}})
+	unresolved, _ := k.missing()
+	require.EqualValues(t, 2, unresolved)
+	require.Zero(t, k.gaps())
+	k.learn(marker{FlareID: "d", Principal: "p", BootID: "b", Seq: 3})
+	k.learn(marker{FlareID: "e", Principal: "p", BootID: "b", Seq: 5, Unresolved: []uint64{2, 3}})
+	unresolved, _ = k.missing()
+	require.EqualValues(t, 1, unresolved)
+}
+
+// When an agent's last drill was made outlives a restart; an enrolled agent that
+// never sent one is shown with none, until it is struck off.
+func TestDrillsAreMissed(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.keys.Enrolled = []string{"acme/host-17", "globex/db-1"}
+		made := time.Now()
+		w.drill(nil)
+		time.Sleep(time.Minute)
+		want := map[string]time.Time{"acme/host-17": flare.TimeOf(made).Time, "globex/db-1": {}}
+		require.Equal(t, want, w.run(2*time.Minute).Snapshot().Drills)
+		l := New(w.set)
+		w.resume(l, 2*time.Minute)
+		require.Equal(t, want, l.Snapshot().Drills)
+		w.trust("acme/host-17")
+		w.keys.Enrolled = []string{"acme/host-17"}
+		w.resume(l, 2*time.Minute)
+		delete(want, "globex/db-1")
+		require.Equal(t, want, l.Snapshot().Drills)
+	})
+}
+
+// Flares whose principal is known take turns by it, within one folder too.
+func TestTurnsByPrincipal(t *testing.T) {
+	var all []object
+	for i := range 100 {
+		o := object{signer: "acme/flood"}
+		o.Key, o.LastModified = "f/x", time.Unix(int64(i), 0)
+		all = append(all, o)
+	}
+	honest := object{signer: "globex/db-1"}
+	honest.Key, honest.LastModified = "f/y", time.Unix(1000, 0)
+	turns := takeTurns(append(all, honest), 10)
+	require.Equal(t, "globex/db-1", turns[1].signer)
+}
