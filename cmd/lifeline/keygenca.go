@@ -20,10 +20,11 @@ who is an agent of these principals, so keep it where hosts are made, not on the
 
 For every host, certify the key that ` + "`lifeline keygen agent`" + ` made on it:
 
-  ssh-keygen -s FILE -I host-17 -n acme/host-17 -V -5m:+90d agent_ed25519.pub
+  ssh-keygen -s FILE -I host-17 -n acme/host-17 -z SERIAL -V -5m:+90d agent_ed25519.pub
 
 and put agent_ed25519-cert.pub beside the key. Each certificate is for exactly
-one principal. Recovery needs no change when hosts come and go.`,
+one principal; by a serial number of its own it can be revoked. Recovery needs no
+change when hosts come and go.`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if output == "" {
