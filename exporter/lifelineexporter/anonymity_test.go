@@ -246,7 +246,7 @@ func TestAFlareTellsNothing(t *testing.T) {
 }
 
 // Two agents that have nothing in common but the recipients: a store, or whoever
-// reads it, can not tell whose flare is whose by anything but what is random.
+// reads it, cannot tell whose flare is whose by anything but what is random.
 func TestFlaresOfTwoAgentsLookAlike(t *testing.T) {
 	var o owner
 	recipients := o.recipients(t)

@@ -74,8 +74,8 @@ func (e *signalExporter) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
 	return e.accept(ctx, pieces, err)
 }
 
-// accept puts the pieces of one call into the ring, all or none. What can not be
-// encoded today can not be encoded tomorrow: permanent.
+// accept puts the pieces of one call into the ring, all or none. What cannot be
+// encoded today cannot be encoded tomorrow: permanent.
 func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, err error) error {
 	if err != nil {
 		return consumererror.NewPermanent(err)

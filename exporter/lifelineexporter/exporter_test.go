@@ -258,7 +258,7 @@ func TestEmptyAndHugeCalls(t *testing.T) {
 	huge := testdata.GenerateLogs(1)
 	huge.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().SetStr(string(make([]byte, 2<<20)))
 	err := a.logs.ConsumeLogs(t.Context(), huge)
-	require.True(t, consumererror.IsPermanent(err), "trying again can not help: %v", err)
+	require.True(t, consumererror.IsPermanent(err), "trying again cannot help: %v", err)
 	a.shutdown()
 	require.Empty(t, g.seen)
 	require.Zero(t, a.scrape().conserves(t, "logs"))

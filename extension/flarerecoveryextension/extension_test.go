@@ -235,7 +235,7 @@ func TestKeyFilesComeLater(t *testing.T) {
 }
 
 // Credentials that some service hands out are fetched before a pass; while they
-// can not be, the status says why.
+// cannot be, the status says why.
 func TestCredentialsComeLater(t *testing.T) {
 	r := newRig(t)
 	r.writeKeys()

@@ -75,7 +75,7 @@ func TestForwardToStockGRPC(t *testing.T) {
 }
 
 // With receipt keys an ack without a receipt is none: the flare stays, and the
-// status says why. Keys that can not be read forward nothing at all.
+// status says why. Keys that cannot be read forward nothing at all.
 func TestForwardDemandsReceipts(t *testing.T) {
 	for name, file := range map[string]string{
 		"no receipt": "2026 " + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n",

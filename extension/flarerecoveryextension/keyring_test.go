@@ -75,7 +75,7 @@ func TestKeyringWaitsForFiles(t *testing.T) {
 	require.Same(t, keys, k.current(), "another pointer means a change")
 }
 
-// A version that can not be taken is named and never replaces one that was.
+// A version that cannot be taken is named and never replaces one that was.
 func TestKeyringKeepsTheOld(t *testing.T) {
 	var many []string
 	for _, name := range []string{"acme/a", "acme/b", "acme/c"} {

@@ -29,12 +29,12 @@ func newReporter(log *zap.Logger, host component.Host) *reporter {
 
 // keys is told what is wrong with the key files now.
 func (r *reporter) keys(err error) {
-	r.set("keys", err, "a key file of recovery can not be used", "the key files of recovery are in order")
+	r.set("keys", err, "a key file of recovery cannot be used", "the key files of recovery are in order")
 }
 
 // store is told what is wrong with the credentials of the bucket now.
 func (r *reporter) store(err error) {
-	r.set("store", err, "recovery can not renew what it needs for the bucket; what it has stays in use",
+	r.set("store", err, "recovery cannot renew what it needs for the bucket; what it has stays in use",
 		"what recovery needs for the bucket is in order")
 }
 
@@ -43,7 +43,7 @@ func (r *reporter) receipts(err error) {
 	if err != nil {
 		err = fmt.Errorf("forward::%w", err)
 	}
-	r.set("receipts", err, "the receipt keys can not be used; the last good ones stay in force, and if there were none nothing is forwarded",
+	r.set("receipts", err, "the receipt keys cannot be used; the last good ones stay in force, and if there were none nothing is forwarded",
 		"the receipt keys are in order")
 }
 

@@ -6,7 +6,7 @@ import (
 	"os"
 )
 
-// watched is a file that is read again when it changes. A version that can not
+// watched is a file that is read again when it changes. A version that cannot
 // be taken never replaces one that was. It is not safe for concurrent use.
 type watched[T any] struct {
 	key    string // in the configuration

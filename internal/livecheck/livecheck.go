@@ -1,4 +1,4 @@
-// Package livecheck asks the network what a configuration can not tell: whether
+// Package livecheck asks the network what a configuration cannot tell: whether
 // buckets and gateways answer, whether credentials can do what they must and no
 // more, whether clocks agree, and what would break together. It is the --live of
 // `lifeline check`.
@@ -127,7 +127,7 @@ const day = 24 * time.Hour
 
 func days(d time.Duration) string { return fmt.Sprintf("%d days", (d+day-1)/day) }
 
-// rights checks recovery's key: everything it will need, and that it can not
+// rights checks recovery's key: everything it will need, and that it cannot
 // delete what is in quarantine.
 func (r *Report) rights(ctx context.Context, at string, cfg *flarerecoveryextension.Config) {
 	client, err := s3bucket.New(cfg.S3)
@@ -145,7 +145,7 @@ func (r *Report) rights(ctx context.Context, at string, cfg *flarerecoveryextens
 	r.proven(at, "the key can list, take flares and keep recovery's notes")
 	_, err = client.Delete(ctx, cfg.StatePrefix+"quarantine/probe-"+frame.RandomHex())
 	if bucket.KindOf(err) == bucket.Denied {
-		r.proven(at, "the key can not delete in quarantine")
+		r.proven(at, "the key cannot delete in quarantine")
 	} else if err == nil {
 		r.warn(at, "the key may delete in %squarantine/: take that right away, see deploy/policies", cfg.StatePrefix)
 	}

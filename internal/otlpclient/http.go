@@ -45,7 +45,7 @@ func (m *maker) http() (*otlpsend.HTTPConn, error) {
 	return &otlpsend.HTTPConn{Client: client, Close: transport.CloseIdleConnections}, nil
 }
 
-// dialerID can not be written in a configuration file.
+// dialerID cannot be written in a configuration file.
 var dialerID = component.NewIDWithName(component.MustNewType("lifeline"), "dialer ")
 
 // middleware is an extension that nobody configured.

@@ -38,7 +38,7 @@ type Config struct {
 }
 
 // New returns the client. It opens no connection to wait for; it fails only for
-// a configuration that can not work. ctx gives values to what is made later, its
+// a configuration that cannot work. ctx gives values to what is made later, its
 // end ends nothing.
 func New(ctx context.Context, cfg Config, host component.Host, set component.TelemetrySettings) (otlpsend.Client, error) {
 	m := &maker{

@@ -14,7 +14,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Validate refuses what can not work, and what would break promises behind the
+// Validate refuses what cannot work, and what would break promises behind the
 // client's back. The errors name keys beside and below http and grpc.
 func (c *Config) Validate() error {
 	var errs []error

@@ -101,7 +101,7 @@ func (*wire) Unmarshal(data mem.BufferSlice, v any) error {
 // not a server's about the request.
 const maxGRPCAnswer = maxAnswer + 1
 
-// madeByGRPC recognises what gRPC makes of a success that it can not use.
+// madeByGRPC recognises what gRPC makes of a success that it cannot use.
 func madeByGRPC(message string) bool {
 	return ownLimit(message) || strings.HasPrefix(message, "cardinality violation")
 }

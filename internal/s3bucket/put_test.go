@@ -63,7 +63,7 @@ func names(h textproto.MIMEHeader) []string {
 	return all
 }
 
-// TestPutIsAnonymous pins every header of a PUT: what is not here can not tell
+// TestPutIsAnonymous pins every header of a PUT: what is not here cannot tell
 // one agent from another.
 func TestPutIsAnonymous(t *testing.T) {
 	required := []string{"Authorization", "Content-Length", "Host", "User-Agent", "X-Amz-Checksum-Sha256", "X-Amz-Content-Sha256", "X-Amz-Date"}
@@ -102,7 +102,7 @@ func TestPutIsAnonymous(t *testing.T) {
 			if c.opts.IfMatch != "" {
 				require.Equal(t, `"tag"`, head.Get("If-Match"))
 			}
-			for _, name := range c.more { // a proxy can not take a condition away
+			for _, name := range c.more { // a proxy cannot take a condition away
 				require.Contains(t, head.Get("Authorization"), strings.ToLower(name))
 			}
 		})

@@ -515,7 +515,7 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 	errs = errors.Join(errs, err)
 	builder.LifelineRecoveryWaiting, err = builder.meter.Int64ObservableGauge(
 		"otelcol_lifeline_recovery_waiting",
-		metric.WithDescription("Objects that can not be taken now and stay where they are. [Alpha]"),
+		metric.WithDescription("Objects that cannot be taken now and stay where they are. [Alpha]"),
 		metric.WithUnit("{flare}"),
 	)
 	errs = errors.Join(errs, err)

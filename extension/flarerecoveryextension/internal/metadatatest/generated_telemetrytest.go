@@ -306,7 +306,7 @@ func AssertEqualLifelineRecoveryUnresolved(t *testing.T, tt *componenttest.Telem
 func AssertEqualLifelineRecoveryWaiting(t *testing.T, tt *componenttest.Telemetry, dps []metricdata.DataPoint[int64], opts ...metricdatatest.Option) {
 	want := metricdata.Metrics{
 		Name:        "otelcol_lifeline_recovery_waiting",
-		Description: "Objects that can not be taken now and stay where they are. [Alpha]",
+		Description: "Objects that cannot be taken now and stay where they are. [Alpha]",
 		Unit:        "{flare}",
 		Data: metricdata.Gauge[int64]{
 			DataPoints: dps,
