@@ -78,7 +78,7 @@ func (tp *tap) serveS3(w http.ResponseWriter, r *http.Request) {
 	if tp.spoil != nil && tp.spoil(w, r, c) {
 		return
 	}
-	tp.pass(w, c, func(w http.ResponseWriter) {
+	tp.pass(w, c, func(w http.ResponseWriter) { //nolint:contextcheck // the request carries its own
 		// What has begun comes to an end, also when the process dies meanwhile.
 		tp.proxy.ServeHTTP(w, r.WithContext(context.WithoutCancel(r.Context())))
 	})

@@ -1,0 +1,176 @@
+package recovery
+
+import (
+	"bytes"
+	"flag"
+	"fmt"
+	"net/http"
+	"slices"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+var (
+	garbage = flag.Int("garbage", 200, "objects that are no flares, in front of a good one")
+	flares  = flag.Int("flares", 200, "flares of one record each")
+)
+
+// TestHostileBucket: somebody with a writer's key fills the bucket with what is
+// no flare, some of it as large as a flare may be, with foreign keys and with what
+// is larger than any flare. The good flare behind all of it arrives, nothing is
+// forwarded but that, and memory stays bounded.
+func TestHostileBucket(t *testing.T) {
+	r := newRig(t)
+	ctx := within(t, 5*time.Minute)
+	a := r.agent("acme/host-17")
+	r.write("allowed_signers", a.trust())
+	head := []byte("age-encryption.org/v1\n-> X25519 ")
+	for i := range *garbage {
+		r.put(flare.Key("f/", frame.RandomHex()), bytes.Repeat(head, i%8+1))
+	}
+	for range 3 {
+		r.put(flare.Key("f/", frame.RandomHex()), bytes.Repeat(head[:32], flare.MaxObject/32))
+	}
+	r.put(flare.Key("f/", frame.RandomHex()), make([]byte, flare.MaxObject+1))
+	for i := range 20 {
+		r.put(fmt.Sprintf("f/notes-%d.txt", i), head)
+	}
+	a.flare(flare.Expired, a.logs(3))
+
+	begin := time.Now()
+	r.start()
+	var good time.Duration
+	peak := int64(0)
+	r.tap.await(ctx, t, func(done []call) bool {
+		if rss, err := r.p.RSS(); err == nil {
+			peak = max(peak, rss)
+		}
+		if good == 0 && slices.ContainsFunc(done, func(c call) bool { return c.name == "forward" }) {
+			good = time.Since(begin)
+		}
+		return count(done, "delete flare") == *garbage+3+1
+	})
+	took := time.Since(begin)
+	r.kill()
+	row := r.sink.row()
+	require.True(t, row.OK() && row.Kafka == 3, "%+v", row)
+	require.Len(t, r.under("lifeline/quarantine/malformed/"), *garbage+3)
+	require.Len(t, r.under("f/"), 21, "what is not a flare's key or too large stays")
+	t.Logf("%d objects of garbage in %s, the good flare behind them after %s, resident at most %d MiB",
+		*garbage+3, took.Round(time.Millisecond), good.Round(time.Millisecond), peak>>20)
+}
+
+// count returns how many calls have a name.
+func count(calls []call, name string) int {
+	n := 0
+	for _, c := range calls {
+		if c.name == name {
+			n++
+		}
+	}
+	return n
+}
+
+// TestManyFlares: counts are exact, through real processes.
+func TestManyFlares(t *testing.T) {
+	r := newRig(t)
+	ctx := within(t, 10*time.Minute)
+	a := r.agent("acme/host-17")
+	r.write("allowed_signers", a.trust())
+	for range *flares {
+		a.flare(flare.Expired, a.logs(1))
+	}
+	begin := time.Now()
+	r.start()
+	r.tap.await(ctx, t, func(done []call) bool { return count(done, "put done") == *flares })
+	took := time.Since(begin)
+	r.kill()
+	row := r.sink.row()
+	require.True(t, row.OK() && row.Duplicates == 0, "%+v", row)
+	t.Logf("%d flares of one record in %s", row.Kafka, took.Round(time.Millisecond))
+}
+
+// TestFailingStore: a store that answers in every wrong way costs time and
+// nothing else.
+func TestFailingStore(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	ctx := within(t, 2*time.Minute)
+	var calls, failed atomic.Int64
+	faults := []func(w http.ResponseWriter){
+		func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
+		func(w http.ResponseWriter) { http.Error(w, "<html>bad gateway</html>", http.StatusBadGateway) },
+		func(w http.ResponseWriter) {
+			w.Header().Set("Content-Type", "application/xml")
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write([]byte(`<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>slower</Message></Error>`))
+		},
+		func(w http.ResponseWriter) {
+			w.Header().Set("Etag", `"x"`)
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("cut off"))
+		},
+	}
+	s.tap.spoil = func(w http.ResponseWriter, _ *http.Request, _ call) bool {
+		if n := calls.Add(1); n%11 != 0 || failed.Load() == int64(len(faults)) {
+			return false
+		}
+		faults[failed.Add(1)-1](w)
+		return true
+	}
+	s.start()
+	s.settled(ctx, 0)
+	s.kill()
+	require.EqualValues(t, len(faults), failed.Load(), "every fault struck")
+	s.judge()
+	require.Zero(t, s.sink.row().Duplicates, "the gateway was well all the time")
+}
+
+// TestKeysWhileItRuns: an operator enrolls an agent, breaks the file, mends it and
+// revokes a key, and the process follows, but not into the accident.
+func TestKeysWhileItRuns(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	ctx := within(t, time.Minute)
+	one, two, three := r.agent("acme/host-1"), r.agent("acme/host-2"), r.agent("acme/host-3")
+	r.write("revoked", "# nobody")
+	r.more = append(r.more, "yaml:extensions::flare_recovery::revoked_file: "+r.dir+"/revoked")
+	r.write("allowed_signers", one.trust(), two.trust())
+	late := three.flare(flare.Expired, three.logs(1))
+	r.start()
+	says := func(parts ...string) {
+		t.Helper()
+		_, err := r.p.WaitLine(ctx, parts...)
+		require.NoError(t, err)
+	}
+	says("unknown_signer", late)
+
+	r.write("allowed_signers", one.trust(), two.trust(), three.trust()[:60])
+	says("allowed_signers_file", "stays in force")
+	one.flare(flare.Expired, one.logs(1))
+	r.settled(ctx, 1)
+	require.Equal(t, []string{late + ".age"}, r.under("f/"), "the broken file changed nothing")
+
+	r.write("allowed_signers", one.trust(), two.trust(), three.trust())
+	r.settled(ctx, 0)
+
+	r.write("allowed_signers", one.trust())
+	says("only 1 of 3 entries are left")
+	two.flare(flare.Expired, two.logs(1))
+	r.settled(ctx, 0)
+
+	r.write("revoked", "principal:acme/host-2")
+	bad := two.flare(flare.Drill, two.drill())
+	r.settled(ctx, 0)
+	require.Contains(t, r.under("lifeline/quarantine/"), "revoked/"+bad+".age")
+	r.kill()
+	row := r.sink.row()
+	require.True(t, row.OK() && row.Kafka == 3 && row.Duplicates == 0, "%+v", row)
+	require.NotContains(t, r.under("lifeline/done/"), bad)
+}
