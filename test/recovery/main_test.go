@@ -18,6 +18,7 @@ import (
 var (
 	otelcol, config string
 	store           *s3.Server
+	objects         string // the folder where it keeps buckets
 )
 
 func TestMain(m *testing.M) {
@@ -50,6 +51,7 @@ func run(m *testing.M) (code int, err error) {
 			return 0, fmt.Errorf("build the binary: %w\n%s", err, out)
 		}
 	}
+	objects = filepath.Join(dir, "s3", "objects")
 	if store, err = s3.Start(context.Background(), s3.Options{Dir: filepath.Join(dir, "s3")}); err != nil {
 		return 0, err
 	}

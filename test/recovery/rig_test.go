@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"filippo.io/age"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -112,6 +113,18 @@ func (r *rig) kill() {
 		r.t.Log("its last lines:\n" + strings.Join(lines[max(0, len(lines)-30):], "\n"))
 	}
 	r.p = nil
+	r.expireLeases()
+}
+
+// expireLeases lets the minute pass after which the shards of a process that was
+// killed are free: to the store, its leases are old.
+func (r *rig) expireLeases() {
+	files, err := filepath.Glob(filepath.Join(objects, r.bucket, "lifeline", "lease", "*"))
+	require.NoError(r.t, err)
+	old := time.Now().Add(-2 * time.Minute)
+	for _, file := range files {
+		require.NoError(r.t, os.Chtimes(file, old, old))
+	}
 }
 
 // dieAt starts the process and kills it at the n-th call that matches.
