@@ -35,7 +35,7 @@ var rare = []string{
 	"flares: ring_full, given_up", "flares: rejected, stored", "flares: rejected, given_up", "flares: drill, stored", "flares: shutdown, failed",
 	"agent: dies in a put",
 	"recovery: quarantined malformed", "recovery: quarantined refused_record", "recovery: waiting refused", "recovery: waiting unknown_signer",
-	"recovery: stuck copy", "recovery: stuck marker", "recovery: stuck delete", "recovery: forwards what another one has done",
+	"recovery: stuck copy", "recovery: stuck marker", "recovery: stuck delete", "recovery: forwards what another one has done, leases: false",
 	"inner gateway: slow, taken", "inner gateway: lost, taken", "inner gateway: hung, not taken", "inner gateway: hung_late, taken",
 	"inner gateway: refused, not taken", "inner gateway: reset, not taken", "inner gateway: half, not taken", "inner gateway: not_an_ack, taken",
 	"inner gateway: not_an_ack, not taken", "inner gateway: auth, not taken", "inner gateway: throttled, not taken", "inner gateway: server, not taken",

@@ -125,7 +125,7 @@ func (rp *replica) settings(p *process) recovery.Settings {
 
 		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
 		MaxRate: 32 << 20, Flares: 1 + rp.r.IntN(4), Senders: 1 + rp.r.IntN(4), PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
-		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float,
+		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, Lease: rp.store.leases,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {
 				if !closed(p.dead) {

@@ -83,7 +83,7 @@ func newWorld(seed uint64, keys *Keys) *World {
 	for i := range 2 {
 		name := "store-" + strconv.Itoa(i)
 		w.stores = append(w.stores, &store{
-			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
+			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), leases: chance(w.dice("leases of", name), 2), fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
 			moods: w.plan(name, "ok", storeMoods), readers: w.plan("readers of "+name, "ok", readerMoods),
 			trust: w.plan("trust of "+name, "ok", trustMoods),
 		})

@@ -23,7 +23,8 @@ type store struct {
 	readers []spell
 	trust   []spell // the key files of its recoveries
 
-	replicas int // how many recoveries share it
+	replicas int  // how many recoveries share it
+	leases   bool // they know of each other
 
 	mu sync.Mutex
 	// mu guards the following.

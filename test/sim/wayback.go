@@ -113,7 +113,7 @@ func (p *process) mayForward(ob *object, t *try) {
 		case !p.looked[ob.id]:
 			w.failf("%s: frame %s of %s is sent, and done/ did not say no", p.name(), t.batch, ob.name())
 		case marked && p.replica.store.replicas > 1: // another one was faster, after this one had looked
-			w.count("recovery: forwards what another one has done", 1)
+			w.count("recovery: forwards what another one has done, leases: "+strconv.FormatBool(p.replica.store.leases), 1)
 		case marked:
 			w.failf("%s: frame %s of %s is sent after the flare was done", p.name(), t.batch, ob.name())
 		}
