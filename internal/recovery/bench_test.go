@@ -100,7 +100,7 @@ func newLoad(b *testing.B) *sealedLoad {
 			l.raw, l.stored = l.raw+f.RawSize, l.stored+f.Stored.Len()
 			frames = append(frames, f)
 		}
-		m := &flare.Manifest{Agent: "host-17", BootID: boot, Seq: uint64(seq) + 1, Reason: flare.Expired, Created: flare.TimeOf(time.Now())} //nolint:gosec // small
+		m := &flare.Manifest{Agent: "host-17", BootID: boot, Seq: uint64(seq) + 1, Reason: flare.Expired, Created: flare.TimeOf(time.Now())}
 		var sealed bytes.Buffer
 		require.NoError(b, sealer.Seal(&sealed, m, frames))
 		l.sealed[m.FlareID] = sealed.Bytes()
