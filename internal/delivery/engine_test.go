@@ -150,8 +150,7 @@ func TestFlareOnFilling(t *testing.T) {
 		require.Zero(t, sum(got.Lost))
 		w.gw.set(up)
 		w.shutdown()
-		missing, _ := w.verify()
-		require.Zero(t, missing)
+		w.nothingIsMissing()
 	})
 }
 

@@ -246,6 +246,13 @@ func (w *world) stored() []*flare.Flare {
 	return all
 }
 
+// nothingIsMissing asserts that all that was accepted has arrived.
+func (w *world) nothingIsMissing() {
+	w.t.Helper()
+	missing, _ := w.verify()
+	require.Zero(w.t, missing)
+}
+
 // verify holds what arrived, record by record, against what was accepted: a
 // record that is missing was counted as lost or rejected, and one that arrived
 // twice came with the same batch.
