@@ -230,7 +230,8 @@ func TestTelemetryGoesFirst(t *testing.T) {
 		for _, b := range w.buckets {
 			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unreachable})
 		}
-		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, tooBig })
+		w.gw.set(w.poison(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, tooBig }, "record-0"))
+		require.NoError(t, w.accept(1))
 		require.NoError(t, w.accept(1))
 		w.wait(time.Minute)
 		require.Equal(t, int64(1), w.logs().Rejected)

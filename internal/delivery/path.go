@@ -100,7 +100,6 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, suspect bool) (news boo
 	if a.Err != nil {
 		p.samples[cause] = sample(a.Err)
 	}
-	suspect = suspect && a.RetryAfter == 0 && cause != otlpsend.CauseThrottled
 	p.gate.refused(time.Now(), failure{
 		epoch: epoch, broken: a.Verdict != otlpsend.Down, after: a.RetryAfter, random: p.random(), suspect: suspect,
 	})

@@ -132,7 +132,8 @@ func (e *Engine) request(v *frame.Frame, release func()) *otlpsend.Request {
 }
 
 func (e *Engine) acked(f *ring.Frame, a *otlpsend.Answer) {
-	e.ring.Ack(f, a.Rejected)
+	rejected := min(a.Rejected, f.Items()) // a server may say what it likes
+	e.ring.Ack(f, rejected)
 	opened, news := e.path.passed(a)
 	if opened {
 		e.fb.gatewayIsBack(time.Now())
@@ -140,16 +141,24 @@ func (e *Engine) acked(f *ring.Frame, a *otlpsend.Answer) {
 	if news && e.s.Observer.Gateway != nil {
 		e.s.Observer.Gateway(true, otlpsend.CauseNone, nil)
 	}
-	if a.Rejected > 0 {
-		e.observeRejected(f.Signal(), a.Rejected, a.Message)
+	if rejected > 0 {
+		e.observeRejected(f.Signal(), rejected, a.Message)
 	}
 }
 
 // refused does what an answer that is no ack means for the frame and the path.
 func (e *Engine) refused(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer, epoch uint64) {
+	if a.Overload() {
+		e.ring.Return(f) // nothing was learned about the frame
+		e.pathRefused(a, epoch, false)
+		return
+	}
 	judged := e.ring.Judge(f)
 	switch {
 	case a.Verdict == otlpsend.TooLarge:
+		if !judged.OthersAcked && f.Items() == 1 {
+			break // nothing is small enough for whoever answers: a stranger, as it seems
+		}
 		if e.split(f, v, a) {
 			return
 		}

@@ -110,3 +110,9 @@ type Answer struct {
 	Date       time.Time     // the server's clock, if it answered over HTTP
 	Err        error         // nil when delivered; names the status or the network error
 }
+
+// Overload reports whether the server asks for less or for later: that is about
+// all requests, and never about this one.
+func (a *Answer) Overload() bool {
+	return (a.Verdict == Down || a.Verdict == Broken) && (a.Cause == CauseThrottled || a.RetryAfter > 0)
+}

@@ -10,9 +10,9 @@ type Half struct {
 }
 
 // Divide ends an attempt: the halves take the place of the frame in one step.
-// Room for them is made as for new data. Without room, or if the frame cannot be
-// divided any more, Divide returns false and the attempt goes on: the caller
-// ends it otherwise.
+// What they need beyond the room of the frame is made as for new data. Without
+// room, or if the frame cannot be divided any more, Divide returns false and the
+// attempt goes on: the caller ends it otherwise.
 func (r *Ring) Divide(f *Frame, left, right Half) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -22,15 +22,18 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 	}
 	l, rt, ok := f.id.Halves()
 	need := pagesFor(int64(len(left.Stored))) + pagesFor(int64(len(right.Stored))) + 2*f.body.side
+	if f.body.refs == 2 { // the ring's and the attempt's: nobody else reads it
+		need -= f.body.cost()
+	}
 	if !ok || r.makeRoom(need) != nil {
 		return false
 	}
 	r.end(f)
+	r.leave(f, Split)
 	left.Items = min(left.Items, f.span.items)
 	right.Items = f.span.items - left.Items
 	r.addHalf(f, l, left)
 	r.addHalf(f, rt, right)
-	r.leave(f, Split)
 	return true
 }
 
@@ -40,6 +43,7 @@ func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
 		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: r.newBody(parent.meta),
 	}
 	f.span.items = h.Items
+	f.try.firstAcks = parent.try.firstAcks // an ack of the other half is one of another frame
 	f.body.pages = r.pool.take(nil, pagesFor(int64(len(h.Stored))))
 	if err := f.body.append(h.Stored); err != nil {
 		panic(err) // the pages were taken above

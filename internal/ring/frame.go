@@ -76,7 +76,7 @@ type try struct {
 	borrowed  bool      // the attempt began while a flare held the frame
 	back      bool      // sent after all others
 	failures  int       // failed while other frames were acked
-	firstAcks int64     // acks of the signal when the first attempt began
+	firstAcks int64     // acks of the signal when the first attempt began, of the frame it was cut from if it is a half
 	lastAcks  int64     // acks of all signals when failures was last looked at
 	acked     bool      // acked after the flare that holds it was sealed
 	rejected  int64     // of that ack

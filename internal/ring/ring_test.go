@@ -451,3 +451,25 @@ func TestNothingIsDroppedForACallThatDoesNotFit(t *testing.T) {
 	require.Equal(t, 15, r.View().Held)
 	require.Empty(t, r.Snapshot().Signals[frame.Profiles].Lost)
 }
+
+// TestAFullRingDivides has no room left but that of the frame itself: its halves
+// take it. Nothing else is lost for them, and no full ring stays full because the
+// gateway takes its frames in parts only.
+func TestAFullRingDivides(t *testing.T) {
+	for _, drop := range []bool{true, false} {
+		r := testRing(func(c *Config) { c.Join, c.DropOldest = false, drop })
+		raw := strings.Repeat("x", 3*PageSize-100)
+		for r.short(pagesFor(sealedBound(int64(len(raw))))+1) <= 0 {
+			require.True(t, r.Seal(r.pushed(t, frame.Logs, "", raw)[0], store))
+		}
+		require.Positive(t, r.short(4), "two halves do not fit beside the frame")
+		f, _ := r.Lease(Wish{Now: begin})
+		_, release, ok := r.Begin(f, begin, nil)
+		require.True(t, ok)
+		release()
+		half := Half{Stored: []byte(raw[:len(raw)/2]), Raw: int64(len(raw) / 2), Items: 1}
+		require.True(t, r.Divide(f, half, half))
+		require.NoError(t, r.Check())
+		require.Empty(t, r.Snapshot().Signals[frame.Logs].Lost)
+	}
+}

@@ -106,7 +106,10 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func()) {
 	t := &f.try
 	if t.last.IsZero() {
-		t.firstAcks, t.lastAcks = r.counts[f.signal].acks, r.acks
+		t.lastAcks = r.acks
+		if f.id == f.id.Root() { // a half has its parent's
+			t.firstAcks = r.counts[f.signal].acks
+		}
 	}
 	t.count++
 	t.last, t.busy, t.cancel = now, true, cancel
@@ -185,7 +188,7 @@ func (r *Ring) deliver(f *Frame, rejected int64) {
 // Failure is what a failed attempt says about a frame.
 type Failure struct {
 	Failures    int  // attempts that failed while other frames were acked
-	OthersAcked bool // another frame of the signal was acked since this one's first attempt
+	OthersAcked bool // another frame of the signal was acked since the first attempt of this one or of what it was cut from
 }
 
 // Nack ends an attempt that failed: the frame is held again.
