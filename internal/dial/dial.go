@@ -1,8 +1,8 @@
 // Package dial connects to one of the addresses behind a name, and knows two
 // things that net.Dialer does not: which address to leave because its server is
-// sick, and which addresses worked before the name was gone. TLS checks the
-// name all the same, so an address that belongs to a stranger by then is found
-// out.
+// sick, and which addresses worked before the name was gone. An address may
+// belong to a stranger by then: so only who has TLS, or another proof of who
+// answers, may ask for that.
 //
 // It starts no goroutine.
 package dial
@@ -32,6 +32,9 @@ type Dialer struct {
 	// The ways to the network; set before the first use.
 	Connect func(ctx context.Context, network, addr string) (net.Conn, error) // resolves a name by itself
 	Lookup  func(ctx context.Context, host string) ([]string, error)
+	// Unproven says that nothing proves who answers at an address: then a name that
+	// is gone stays gone. Set before the first use.
+	Unproven bool
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -65,7 +68,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 		if _, unresolved := errors.AsType[*net.DNSError](err); !unresolved {
 			return nil, err
 		}
-		return d.connectAny(ctx, network, addr, worked, err)
+		return d.connectKnown(ctx, network, addr, worked, err)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -73,7 +76,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 	hosts, err := d.Lookup(ctx, host)
 	if err != nil {
-		return d.connectAny(ctx, network, addr, last(worked, left), err)
+		return d.connectKnown(ctx, network, addr, last(worked, left), err)
 	}
 	addrs := make([]string, 0, len(hosts))
 	for _, h := range hosts {
@@ -94,6 +97,14 @@ func (d *Dialer) Leave() {
 			n.left = n.left[max(len(n.left)-maxKept, 0):]
 		}
 	}
+}
+
+// connectKnown tries the addresses of a name that is gone, as gone says.
+func (d *Dialer) connectKnown(ctx context.Context, network, addr string, known []string, gone error) (net.Conn, error) {
+	if d.Unproven {
+		return nil, gone
+	}
+	return d.connectAny(ctx, network, addr, known, gone)
 }
 
 // connectAny tries the addresses in their order. cause is the error that led

@@ -104,6 +104,22 @@ func TestANameThatIsGoneIsReplacedByAddressesThatWorked(t *testing.T) {
 	require.ErrorContains(t, err, "refused", "only a name that does not resolve is replaced")
 }
 
+// In the clear, whoever has the address now would be believed.
+func TestANameThatIsGoneStaysGoneWhereNothingProvesWhoAnswers(t *testing.T) {
+	for _, left := range []bool{false, true} {
+		n := newNetwork()
+		n.dialer.Unproven = true
+		n.hosts = []string{"192.0.2.1"}
+		require.Equal(t, "192.0.2.1", n.dial(t))
+		if left {
+			n.dialer.Leave()
+		}
+		n.hosts = nil
+		require.Contains(t, n.dial(t), "no such host")
+		require.NotContains(t, n.dialed, "192.0.2.1:443")
+	}
+}
+
 func TestAnAddressThatWasLeftIsTriedLast(t *testing.T) {
 	n := newNetwork()
 	n.dialer.Leave() // nothing is in use yet

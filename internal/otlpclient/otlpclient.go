@@ -14,6 +14,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configgrpc"
@@ -45,7 +46,20 @@ func New(ctx context.Context, cfg Config, host component.Host, set component.Tel
 		ctx: context.WithoutCancel(ctx), cfg: cfg, extensions: host.GetExtensions(), set: set,
 		dialer: dial.New(), proxy: http.ProxyFromEnvironment,
 	}
+	m.dialer.Unproven = !cfg.proven()
 	return m.client()
+}
+
+// proven reports whether an answer proves who gave it, by TLS or by a receipt.
+func (c *Config) proven() bool {
+	switch {
+	case c.ReceiptKeyFile != "":
+		return true
+	case c.HTTP != nil:
+		return strings.HasPrefix(c.HTTP.Endpoint, "https:") && !c.HTTP.TLS.InsecureSkipVerify
+	default:
+		return c.GRPC != nil && !strings.HasPrefix(c.GRPC.Endpoint, "http:") && !c.GRPC.TLS.Insecure && !c.GRPC.TLS.InsecureSkipVerify
+	}
 }
 
 // maker makes connections, again and again.

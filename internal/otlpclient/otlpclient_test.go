@@ -197,6 +197,31 @@ func TestASickGatewayOfThreeIsLeft(t *testing.T) {
 	}
 }
 
+// Where nothing proves who answers, an address that worked must not stand for a
+// name that is gone: it may be a stranger's by now.
+func TestWhoAnswersIsProven(t *testing.T) {
+	change := func(way string, change func(*Config)) *Config {
+		cfg := ways()[way]
+		change(&cfg)
+		return &cfg
+	}
+	for name, c := range map[string]struct {
+		cfg    *Config
+		proven bool
+	}{
+		"http in the clear":        {change("http", func(*Config) {}), false},
+		"https":                    {change("http", func(c *Config) { c.HTTP.Endpoint = "https://gw:4318" }), true},
+		"https with any name":      {change("http", func(c *Config) { c.HTTP.Endpoint, c.HTTP.TLS.InsecureSkipVerify = "https://gw:4318", true }), false},
+		"receipts":                 {change("http", func(c *Config) { c.ReceiptKeyFile = "keys" }), true},
+		"grpc in the clear":        {change("grpc", func(*Config) {}), false},
+		"grpc in the clear by URL": {change("grpc", func(c *Config) { c.GRPC.TLS.Insecure, c.GRPC.Endpoint = false, "http://gw:4317" }), false},
+		"grpc with TLS":            {change("grpc", func(c *Config) { c.GRPC.TLS.Insecure = false }), true},
+		"grpc with any name":       {change("grpc", func(c *Config) { c.GRPC.TLS = configtls.ClientConfig{InsecureSkipVerify: true} }), false},
+	} {
+		require.Equal(t, c.proven, c.cfg.proven(), name)
+	}
+}
+
 // The second fear: the name is gone. What worked yesterday still answers.
 func TestANameThatIsGoneIsNoOutage(t *testing.T) {
 	for name, cfg := range ways() {
