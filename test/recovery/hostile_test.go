@@ -117,13 +117,13 @@ func TestFailingStore(t *testing.T) {
 			_, _ = w.Write([]byte("cut off"))
 		},
 	}
-	s.tap.spoil = func(w http.ResponseWriter, _ *http.Request, _ call) bool {
+	s.tap.spoilCalls(func(w http.ResponseWriter, _ *http.Request, _ call) bool {
 		if n := calls.Add(1); n%11 != 0 || failed.Load() == int64(len(faults)) {
 			return false
 		}
 		faults[failed.Add(1)-1](w)
 		return true
-	}
+	})
 	s.start()
 	s.settled(ctx, 0)
 	s.kill()

@@ -37,16 +37,17 @@ type tap struct {
 	bucket string
 	s3     *httptest.Server
 	proxy  *httputil.ReverseProxy
-	// spoil, if set, may answer a call to the bucket itself, and tells so.
-	spoil func(w http.ResponseWriter, r *http.Request, c call) bool
-
-	mu sync.Mutex
+	mu     sync.Mutex
 	// mu guards the following.
+	spoil  spoil          // nil: none
 	done   []call         // had their effect, in order
 	counts map[string]int // calls that came, by name
 	more   chan struct{}  // closed and replaced at every effect
 	trap   *trap          // nil: none
 }
+
+// spoil may answer a call to the bucket itself, and tells so.
+type spoil func(w http.ResponseWriter, r *http.Request, c call) bool
 
 // trap holds the n-th call that matches, counted from when it was set.
 type trap struct {
@@ -75,7 +76,10 @@ func newTap(t *testing.T, bucket, upstream string) *tap {
 
 func (tp *tap) serveS3(w http.ResponseWriter, r *http.Request) {
 	c := tp.callOf(r)
-	if tp.spoil != nil && tp.spoil(w, r, c) {
+	tp.mu.Lock()
+	spoil := tp.spoil
+	tp.mu.Unlock()
+	if spoil != nil && spoil(w, r, c) {
 		return
 	}
 	tp.pass(w, c, func(w http.ResponseWriter) { //nolint:contextcheck // the request carries its own
@@ -131,6 +135,13 @@ func (tp *tap) note(c call) {
 	tp.done = append(tp.done, c)
 	close(tp.more)
 	tp.more = make(chan struct{})
+}
+
+// spoilCalls lets f answer from now on.
+func (tp *tap) spoilCalls(f spoil) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	tp.spoil = f
 }
 
 // set replaces the trap.

@@ -56,7 +56,7 @@ type sent struct {
 	latest    otlpsend.Verdict
 	acked     bool
 	rejected  bool // parked
-	firstAcks int  // acks of the signal before the first attempt
+	firstAcks int  // acks of the signal before the first attempt, of the frame it was cut from if it is a half
 }
 
 func (b *boot) name() string { return b.agent.name + " boot " + strconv.Itoa(b.nth) }
@@ -116,7 +116,7 @@ func (b *boot) begins(r *otlpsend.Request) *try {
 			w.failf("%s: a frame of %d items has %d: %v", b.name(), header.Items, len(ids), err)
 			return nil
 		}
-		f = &sent{seq: header.Seq, try: &try{signal: r.Signal, batch: batch, rawSize: r.RawSize, ids: ids}, sum: sum, firstAcks: b.acks[r.Signal]}
+		f = &sent{seq: header.Seq, try: &try{signal: r.Signal, batch: batch, rawSize: r.RawSize, ids: ids}, sum: sum, firstAcks: b.firstAcks(r.Signal, batch)}
 		b.frames[batch] = f
 	}
 	if sum != f.sum {
@@ -128,6 +128,17 @@ func (b *boot) begins(r *otlpsend.Request) *try {
 	t := *f.try
 	t.header = header
 	return &t
+}
+
+// firstAcks returns the acks of the signal before a frame that is new was first
+// sent, in one piece if it is a half. mu is held.
+func (b *boot) firstAcks(s frame.Signal, batch frame.BatchID) int {
+	if i := strings.LastIndexByte(string(batch), '.'); i > 0 {
+		if parent := b.frames[batch[:i]]; parent != nil {
+			return parent.firstAcks
+		}
+	}
+	return b.acks[s]
 }
 
 // checkHeader holds what a frame says of itself against what is known. mu is held.
@@ -199,8 +210,9 @@ func (b *boot) rejects(s frame.Signal, items int64, message string) {
 		}
 		return
 	}
-	proven := f.latest == otlpsend.BadData && b.acks[s] > f.firstAcks // another frame of the signal was acked since
-	single := len(f.try.ids) == 1 && (f.latest == otlpsend.TooLarge || f.failures >= 5)
+	others := b.acks[s] > f.firstAcks // another frame of the signal was acked since
+	proven := others && f.latest == otlpsend.BadData
+	single := len(f.try.ids) == 1 && (others && f.latest == otlpsend.TooLarge || f.failures >= 5)
 	if items != int64(len(f.try.ids)) || f.rejected || !proven && !single {
 		w.failf("%s: frame %s of %d is rejected, %d items: %s, acks %d of %d, failures %d",
 			b.name(), message, len(f.try.ids), items, f.latest, b.acks[s], f.firstAcks, f.failures)

@@ -2,7 +2,4 @@
 
 package sim
 
-const (
-	shuffled    = false
-	defaultRuns = fewRuns
-)
+const defaultRuns = fewRuns

@@ -2,8 +2,5 @@
 
 package sim
 
-// The race detector is slow, and shuffles goroutines on purpose.
-const (
-	shuffled    = true
-	defaultRuns = 2
-)
+// The race detector is slow.
+const defaultRuns = 2

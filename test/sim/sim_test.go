@@ -58,20 +58,6 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// TestTheSameSeedIsTheSameRun plays some seeds twice.
-func TestTheSameSeedIsTheSameRun(t *testing.T) {
-	if shuffled {
-		t.Skip("the race detector shuffles goroutines: no two runs are the same")
-	}
-	keys := testKeys(t)
-	for i := range max(1, *runs/50) {
-		s := *seed + uint64(i)
-		first, second := run(t, s, keys), run(t, s, keys)
-		require.Equal(t, first.Tally, second.Tally, "seed %d", s)
-		require.Equal(t, first.Digest, second.Digest, "seed %d", s)
-	}
-}
-
 // TestSeedsThatFailed plays the seeds that found something before it was mended.
 func TestSeedsThatFailed(t *testing.T) {
 	keys := testKeys(t)
