@@ -41,33 +41,6 @@ func TestLoadCondemnsNothing(t *testing.T) {
 	}
 }
 
-// TestAStrangersTooLargeCondemnsNothing has a proxy that answers 413 to whatever
-// comes: no size is small enough for it, so it is not the data.
-func TestAStrangersTooLargeCondemnsNothing(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(s *Settings) { s.Ring.MaxAge, s.Flare = time.Hour, nil })
-		refused := 0
-		w.gw.set(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			refused++
-			return false, tooBig
-		})
-		require.NoError(t, w.accept(16))
-		w.wait(30 * time.Minute)
-		require.Greater(t, refused, 5, "down to single items")
-		require.Zero(t, w.logs().Rejected)
-		require.Equal(t, int64(16), w.logs().Held)
-		w.gw.set(up)
-		w.wait(5 * time.Minute)
-		require.Equal(t, int64(16), w.logs().Delivered)
-		w.shutdown()
-		missing, twice := w.verify()
-		require.Zero(t, missing)
-		require.Zero(t, twice)
-	})
-}
-
 // TestMoreRejectedThanSent has a server that says it rejected more items than a
 // frame has: neither counters nor the log repeat that.
 func TestMoreRejectedThanSent(t *testing.T) {

@@ -156,9 +156,6 @@ func (e *Engine) refused(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer, epoc
 	judged := e.ring.Judge(f)
 	switch {
 	case a.Verdict == otlpsend.TooLarge:
-		if !judged.OthersAcked && f.Items() == 1 {
-			break // nothing is small enough for whoever answers: a stranger, as it seems
-		}
 		if e.split(f, v, a) {
 			return
 		}

@@ -212,7 +212,7 @@ func (b *boot) rejects(s frame.Signal, items int64, message string) {
 	}
 	others := b.acks[s] > f.firstAcks // another frame of the signal was acked since
 	proven := others && f.latest == otlpsend.BadData
-	single := len(f.try.ids) == 1 && (others && f.latest == otlpsend.TooLarge || f.failures >= 5)
+	single := len(f.try.ids) == 1 && (f.latest == otlpsend.TooLarge || f.failures >= 5)
 	if items != int64(len(f.try.ids)) || f.rejected || !proven && !single {
 		w.failf("%s: frame %s of %d is rejected, %d items: %s, acks %d of %d, failures %d",
 			b.name(), message, len(f.try.ids), items, f.latest, b.acks[s], f.firstAcks, f.failures)
