@@ -250,9 +250,9 @@ func (a agentConfig) put(c *cobra.Command, cfg s3bucket.Config) (id string, err 
 func sealDrill(agent, audience string, sealer *flare.Sealer, now time.Time) (*flare.Manifest, []byte, error) {
 	m := &flare.Manifest{
 		Audience: audience, Agent: agent, BootID: frame.RandomHex(), Seq: 1, Reason: flare.Drill,
-		Created: flare.TimeOf(now), Oldest: flare.TimeOf(now), Newest: flare.TimeOf(now), Report: flare.Report{Version: version()},
+		Created: flare.TimeOf(now), Oldest: flare.TimeOf(now), Newest: flare.TimeOf(now), Report: flare.Report{Version: version().Version},
 	}
-	piece, err := otlpcodec.EncodeDrill(otlpcodec.Drill{Agent: agent, Boot: m.BootID, Version: version(), Time: now})
+	piece, err := otlpcodec.EncodeDrill(otlpcodec.Drill{Agent: agent, Boot: m.BootID, Version: version().Version, Time: now})
 	if err != nil {
 		return nil, nil, fmt.Errorf("make the drill: %w", err)
 	}

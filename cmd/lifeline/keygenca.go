@@ -1,20 +1,15 @@
 package main
 
 import (
-	"fmt"
-	"strings"
-
 	"github.com/spf13/cobra"
-
-	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/spf13/pflag"
 )
 
 func newKeygenCA() *cobra.Command {
-	var output, principals string
-	c := &cobra.Command{
-		Use:   "ca --output FILE --principals 'TENANT/*'",
-		Short: "Make an authority that certifies agents' keys",
-		Long: `Writes an OpenSSH Ed25519 private key to FILE and its public key to FILE.pub, and
+	var principals string
+	return keygenCommand{
+		use: "ca --output FILE --principals 'TENANT/*'", short: "Make an authority that certifies agents' keys",
+		long: `Writes an OpenSSH Ed25519 private key to FILE and its public key to FILE.pub, and
 prints the line for recovery's allowed signers file. Whoever holds FILE decides
 who is an agent of these principals, so keep it where hosts are made, not on them.
 
@@ -25,30 +20,20 @@ For every host, certify the key that ` + "`lifeline keygen agent`" + ` made on i
 and put agent_ed25519-cert.pub beside the key. Each certificate is for exactly
 one principal; by a serial number of its own it can be revoked. Recovery needs no
 change when hosts come and go.`,
-		Args: usageArgs(cobra.NoArgs),
-		RunE: func(c *cobra.Command, _ []string) error {
-			if output == "" {
-				return usagef("--output is missing: name the file for the private key")
-			}
-			if principals == "" {
-				return usagef("--principals is missing: say whom the authority may certify, as in 'acme/*'")
-			}
-			key, err := newSSHKey("ca of " + principals)
-			if err != nil {
-				return err
-			}
-			line := fmt.Sprintf("%s cert-authority,namespaces=%q %s\n", principals, flare.Namespace, key.public)
-			if _, err := flare.ParseAllowedSigners(strings.NewReader(line)); err != nil {
-				return usagef("--principals %q cannot be used: it must be names or patterns without blanks and quotes, separated by commas, as in 'acme/*'", principals)
-			}
-			if err := key.write(output); err != nil {
-				return err
-			}
-			_, err = fmt.Fprint(c.OutOrStdout(), line)
-			return err
+		flags: func(f *pflag.FlagSet) {
+			f.StringVar(&principals, "principals", "", "whose keys it may certify: names or patterns, separated by commas, as in 'acme/*'")
 		},
+		generate: func() (newKey, error) { return newAuthority(principals) },
+	}.build()
+}
+
+func newAuthority(principals string) (newKey, error) {
+	if principals == "" {
+		return newKey{}, usagef("--principals is missing: say whom the authority may certify, as in 'acme/*'")
 	}
-	c.Flags().StringVarP(&output, "output", "o", "", "file for the private key; neither it nor FILE.pub may exist")
-	c.Flags().StringVar(&principals, "principals", "", "whose keys it may certify: names or patterns, separated by commas, as in 'acme/*'")
-	return c
+	key, err := newSigningKey("ca of "+principals, principals, "cert-authority,")
+	if err == nil && !key.believable() {
+		err = usagef("--principals %q cannot be used: it must be names or patterns without blanks and quotes, separated by commas, as in 'acme/*'", principals)
+	}
+	return key, err
 }
