@@ -3,7 +3,6 @@ package lifelineexporter
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
@@ -50,27 +49,32 @@ func fromContext[T any](ctx context.Context, _ T) (xexporterhelper.Request, erro
 // runCall runs one call through the helper of its signal.
 type runCall func(context.Context, *call) error
 
-// newRunCall makes the inner exporter of a signal: no queue, no retry, no
-// timeout, no log. Delivery does all that, once per endpoint and not per frame.
-func newRunCall(ctx context.Context, set exporter.Settings, s frame.Signal) (runCall, error) {
+// newRunCalls makes the inner exporter of every signal that Lifeline sends: no
+// queue, no retry, no timeout, no log. Delivery does all that, once per endpoint
+// and not per frame.
+func newRunCalls(ctx context.Context, set exporter.Settings) (runs [frame.NumSignals]runCall, err error) {
 	set.Logger = zap.NewNop()
 	noTimeout := exporterhelper.WithTimeout(exporterhelper.TimeoutConfig{})
-	switch s {
-	case frame.Traces:
-		inner, err := xexporterhelper.NewTracesRequest(ctx, set, fromContext[ptrace.Traces], push, noTimeout)
-		return func(ctx context.Context, c *call) error {
-			return inner.ConsumeTraces(context.WithValue(ctx, callKey{}, c), ptrace.NewTraces())
-		}, err
-	case frame.Metrics:
-		inner, err := xexporterhelper.NewMetricsRequest(ctx, set, fromContext[pmetric.Metrics], push, noTimeout)
-		return func(ctx context.Context, c *call) error {
-			return inner.ConsumeMetrics(context.WithValue(ctx, callKey{}, c), pmetric.NewMetrics())
-		}, err
-	case frame.Logs:
-		inner, err := xexporterhelper.NewLogsRequest(ctx, set, fromContext[plog.Logs], push, noTimeout)
-		return func(ctx context.Context, c *call) error {
-			return inner.ConsumeLogs(context.WithValue(ctx, callKey{}, c), plog.NewLogs())
-		}, err
+	traces, err := xexporterhelper.NewTracesRequest(ctx, set, fromContext[ptrace.Traces], push, noTimeout)
+	if err != nil {
+		return runs, err
 	}
-	return nil, fmt.Errorf("the exporter does not take %s", s)
+	metrics, err := xexporterhelper.NewMetricsRequest(ctx, set, fromContext[pmetric.Metrics], push, noTimeout)
+	if err != nil {
+		return runs, err
+	}
+	logs, err := xexporterhelper.NewLogsRequest(ctx, set, fromContext[plog.Logs], push, noTimeout)
+	if err != nil {
+		return runs, err
+	}
+	runs[frame.Traces] = func(ctx context.Context, c *call) error {
+		return traces.ConsumeTraces(context.WithValue(ctx, callKey{}, c), ptrace.NewTraces())
+	}
+	runs[frame.Metrics] = func(ctx context.Context, c *call) error {
+		return metrics.ConsumeMetrics(context.WithValue(ctx, callKey{}, c), pmetric.NewMetrics())
+	}
+	runs[frame.Logs] = func(ctx context.Context, c *call) error {
+		return logs.ConsumeLogs(context.WithValue(ctx, callKey{}, c), plog.NewLogs())
+	}
+	return runs, nil
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // registry finds the core of a configuration. The Collector hands the same
@@ -28,15 +29,12 @@ type registry struct {
 
 // attach makes the exporter of one signal, and the core with the first of them.
 func (r *registry) attach(ctx context.Context, set exporter.Settings, cfg component.Config, s frame.Signal) (*signalExporter, error) {
-	run, err := newRunCall(ctx, set, s)
-	if err != nil {
-		return nil, fmt.Errorf("make the inner exporter: %w", err)
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	c := r.cores[cfg.(*Config)]
 	if c == nil {
-		if c, err = newCore(set, cfg.(*Config)); err != nil {
+		var err error
+		if c, err = newCore(ctx, set, cfg.(*Config)); err != nil {
 			return nil, err
 		}
 		if r.cores == nil {
@@ -49,8 +47,8 @@ func (r *registry) attach(ctx context.Context, set exporter.Settings, cfg compon
 			delete(r.cores, c.cfg)
 		}
 	}
-	c.runs[s] = run
 	c.users++
+	c.takes(s)
 	return &signalExporter{core: c, signal: s}, nil
 }
 
@@ -65,10 +63,11 @@ type core struct {
 	metaKeys []string // lower case
 	health   health
 	metrics  *telemetry
+	runs     [frame.NumSignals]runCall
 	forget   func() // takes the core out of the registry
 
-	// Changed only while exporters are made, before Start.
-	runs [frame.NumSignals]runCall
+	// signals are those that may come. Changed only while exporters are made, before Start.
+	signals [frame.NumSignals]bool
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -88,7 +87,11 @@ type running struct {
 	watchers sync.WaitGroup
 }
 
-func newCore(set exporter.Settings, cfg *Config) (*core, error) {
+func newCore(ctx context.Context, set exporter.Settings, cfg *Config) (*core, error) {
+	runs, err := newRunCalls(ctx, set)
+	if err != nil {
+		return nil, fmt.Errorf("make the inner exporters: %w", err)
+	}
 	metrics, err := newTelemetry(set.TelemetrySettings, set.ID)
 	if err != nil {
 		return nil, err
@@ -96,11 +99,21 @@ func newCore(set exporter.Settings, cfg *Config) (*core, error) {
 	// What is logged are states of the world: where in the code they were noticed
 	// tells an operator nothing.
 	set.Logger = set.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
-	c := &core{cfg: cfg, id: set.ID, version: set.BuildInfo.Version, set: set.TelemetrySettings, metrics: metrics}
+	c := &core{cfg: cfg, id: set.ID, version: set.BuildInfo.Version, set: set.TelemetrySettings, metrics: metrics, runs: runs}
 	for _, key := range cfg.MetadataKeys {
 		c.metaKeys = append(c.metaKeys, strings.ToLower(key))
 	}
 	return c, nil
+}
+
+// takes notes what comes through the exporter of s: envelopes come through that
+// of logs, with requests of any signal.
+func (c *core) takes(s frame.Signal) {
+	for i, run := range c.runs {
+		if run != nil && (s == frame.Logs || s == frame.Signal(i)) {
+			c.signals[i] = true
+		}
+	}
 }
 
 // maxFrame returns the most bytes of one encoded piece.
@@ -116,9 +129,12 @@ func (c *core) accept(s frame.Signal, meta map[string][]string, pieces []otlpcod
 	if run == nil {
 		return errStopped
 	}
+	if c.runs[s] == nil {
+		return consumererror.NewPermanent(fmt.Errorf("the exporter does not take %s", s))
+	}
 	err := run.engine.Accept(s, meta, pieces)
 	if errors.Is(err, delivery.ErrTooLarge) {
-		return consumererror.NewPermanent(err)
+		return consumererror.NewPermanent(errors.Join(err, passthrough.ErrTooLarge))
 	}
 	return err
 }
@@ -218,10 +234,7 @@ func (c *core) agent(f *fallback) string {
 
 // reading is taken once per scrape.
 func (c *core) reading(r *running, cert *clientCert) reading {
-	now := reading{items: r.engine.Snapshot(), gateway: r.client.NotAfter(), client: cert.notAfter()}
-	for s, run := range c.runs {
-		now.signals[s] = run != nil
-	}
+	now := reading{items: r.engine.Snapshot(), signals: c.signals, gateway: r.client.NotAfter(), client: cert.notAfter()}
 	if r.fallback != nil {
 		now.hasFlare, now.ready = true, r.fallback.ready()
 		if sealer, err := r.fallback.keys.Sealer(); err == nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // signalExporter is the exporter of one signal: a door to the core it shares
@@ -55,7 +56,7 @@ func (e *signalExporter) ConsumeTraces(ctx context.Context, td ptrace.Traces) er
 	scratch := scratches.Get().(*otlpcodec.Scratch)
 	defer scratches.Put(scratch)
 	pieces, err := scratch.EncodeTraces(td, e.core.maxFrame())
-	return e.accept(ctx, pieces, err)
+	return e.accept(ctx, frame.Traces, pieces, err)
 }
 
 // ConsumeMetrics implements consumer.Metrics: nil means that md is in the ring.
@@ -63,20 +64,31 @@ func (e *signalExporter) ConsumeMetrics(ctx context.Context, md pmetric.Metrics)
 	scratch := scratches.Get().(*otlpcodec.Scratch)
 	defer scratches.Put(scratch)
 	pieces, err := scratch.EncodeMetrics(md, e.core.maxFrame())
-	return e.accept(ctx, pieces, err)
+	return e.accept(ctx, frame.Metrics, pieces, err)
 }
 
-// ConsumeLogs implements consumer.Logs: nil means that ld is in the ring.
+// ConsumeLogs implements consumer.Logs: nil means that ld is in the ring, or the
+// request of any signal that ld stands for.
 func (e *signalExporter) ConsumeLogs(ctx context.Context, ld plog.Logs) error {
+	request, err := passthrough.FromContext(ctx, ld)
+	if err != nil {
+		return err
+	}
 	scratch := scratches.Get().(*otlpcodec.Scratch)
 	defer scratches.Put(scratch)
+	if request != nil {
+		return request.Take(func(raw []byte) error {
+			pieces := scratch.Divide(request.Signal, otlpcodec.Piece{Raw: raw, Items: request.Items}, e.core.maxFrame())
+			return e.accept(ctx, request.Signal, pieces, nil)
+		})
+	}
 	pieces, err := scratch.EncodeLogs(ld, e.core.maxFrame())
-	return e.accept(ctx, pieces, err)
+	return e.accept(ctx, frame.Logs, pieces, err)
 }
 
 // accept puts the pieces of one call into the ring, all or none. What cannot be
 // encoded today cannot be encoded tomorrow: permanent.
-func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, err error) error {
+func (e *signalExporter) accept(ctx context.Context, s frame.Signal, pieces []otlpcodec.Piece, err error) error {
 	if err != nil {
 		return consumererror.NewPermanent(err)
 	}
@@ -87,7 +99,7 @@ func (e *signalExporter) accept(ctx context.Context, pieces []otlpcodec.Piece, e
 	if err != nil {
 		return consumererror.NewPermanent(err)
 	}
-	return e.core.accept(e.signal, meta, pieces)
+	return e.core.accept(s, meta, pieces)
 }
 
 // printable reports whether value is what gRPC takes: printable ASCII.

@@ -24,7 +24,7 @@ import (
 // reading is everything a scrape shows, taken at one instant.
 type reading struct {
 	items     delivery.Snapshot
-	signals   [frame.NumSignals]bool // in a pipeline
+	signals   [frame.NumSignals]bool // that a pipeline may bring
 	hasFlare  bool
 	ready     bool
 	gateway   time.Time // end of the gateway's certificate; zero: not known

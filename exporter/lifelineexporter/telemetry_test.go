@@ -18,13 +18,11 @@ import (
 	"go.opentelemetry.io/collector/config/configopaque"
 	"go.opentelemetry.io/collector/config/configtls"
 	"go.opentelemetry.io/collector/exporter/exporterhelper"
-	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/collector/pdata/testdata"
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
-	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadata"
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadatatest"
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -144,13 +142,10 @@ func TestTheEndOfTheClientCertificate(t *testing.T) {
 	require.True(t, file.notAfter().IsZero(), "broken")
 }
 
-// The inner exporter refuses what it was not made for.
-func TestACallIsNeverMergedOrProfiles(t *testing.T) {
+func TestACallIsNeverMerged(t *testing.T) {
 	c := &call{items: 3}
 	require.Equal(t, 3, c.ItemsCount())
 	require.Zero(t, c.BytesSize())
 	_, err := c.MergeSplit(t.Context(), 0, exporterhelper.RequestSizerTypeItems, nil)
 	require.ErrorIs(t, err, errNoQueue)
-	_, err = newRunCall(t.Context(), exportertest.NewNopSettings(metadata.Type), frame.Profiles)
-	require.ErrorContains(t, err, "profiles")
 }

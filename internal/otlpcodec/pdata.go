@@ -63,7 +63,7 @@ func (s *Scratch) encode(signal frame.Signal, items, maxSize int64, marshal func
 	if err != nil {
 		return nil, fmt.Errorf("encode %s: %w", signal, err)
 	}
-	return s.divide(signal, Piece{Raw: raw, Items: items}, maxSize), nil
+	return s.Divide(signal, Piece{Raw: raw, Items: items}, maxSize), nil
 }
 
 // DecodeTraces decodes an export request.

@@ -74,11 +74,12 @@ func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
 		}
 		p.Items = items
 	}
-	return new(Scratch).divide(s, p, maxSize), nil
+	return new(Scratch).Divide(s, p, maxSize), nil
 }
 
-// divide is SplitTo for a request that was checked.
-func (s *Scratch) divide(signal frame.Signal, p Piece, maxSize int64) []Piece {
+// Divide is SplitTo for a request that Count has taken and whose items are right.
+// The pieces may be in s or in p, and are valid until the next use of s.
+func (s *Scratch) Divide(signal frame.Signal, p Piece, maxSize int64) []Piece {
 	d := divider{scratch: s, signal: signal, maxSize: maxSize, spare: 3 * len(p.Raw)}
 	if !d.fits(p) {
 		s.begin(len(p.Raw) + len(p.Raw)/8)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // refusal is an answer that is not success. This file is the whole table of
@@ -118,14 +119,21 @@ func refuseBytes(err error) *refusal {
 
 // refuseWrite judges an error of the pipeline. It never shows the client what
 // happened behind the gateway, and never passes on a status: what is permanent
-// between the gateway and Kafka is not the fault of the data.
-func refuseWrite(err error, decoded bool) *refusal {
+// between the gateway and Kafka is not the fault of the data. On an agent there
+// is nothing behind but the lifeline exporter, which knows what it says.
+func refuseWrite(err error, j job) *refusal {
+	if errors.Is(err, passthrough.ErrTooLarge) {
+		return tooLarge("one record of the request is")
+	}
 	_, hasStatus := errors.AsType[interface {
 		error
 		GRPCStatus() *status.Status
 	}](err)
 	_, fromKafka := errors.AsType[*kerr.Error](err)
-	if decoded && consumererror.IsPermanent(err) && !hasStatus && !fromKafka {
+	switch proven := consumererror.IsPermanent(err) && !hasStatus && !fromKafka; {
+	case proven && j.raw != nil:
+		return undecodable(err)
+	case proven && j.decoded:
 		return undecodable(errors.New("a processor of the gateway refused the data for good"))
 	}
 	return errWrite

@@ -46,7 +46,10 @@ type Protocols struct {
 
 // PassthroughConfig says where the bytes of a request go.
 type PassthroughConfig struct {
-	Enabled       bool   `mapstructure:"enabled"`
+	Enabled bool `mapstructure:"enabled"`
+	// To names the exporter behind the receiver: kafka, or lifeline on an agent. The
+	// keys that follow are about kafka.
+	To            string `mapstructure:"to"`
 	TracesTopic   string `mapstructure:"traces_topic"`
 	MetricsTopic  string `mapstructure:"metrics_topic"`
 	LogsTopic     string `mapstructure:"logs_topic"`
@@ -70,6 +73,15 @@ type AdmissionConfig struct {
 }
 
 var _ component.Config = (*Config)(nil)
+
+// The values of passthrough::to.
+const (
+	toKafka    = "kafka"
+	toLifeline = "lifeline"
+)
+
+// ToLifeline reports whether the bytes of requests go to a lifeline exporter.
+func (p *PassthroughConfig) ToLifeline() bool { return p.Enabled && p.To == toLifeline }
 
 // minAckTimeout leaves room for a body to arrive and for Kafka to answer.
 const minAckTimeout = time.Second
@@ -134,6 +146,12 @@ func (p *PassthroughConfig) validate() error {
 	if !p.Enabled {
 		return nil
 	}
+	if p.ToLifeline() {
+		return p.validateToLifeline()
+	}
+	if p.To != toKafka {
+		return fmt.Errorf("passthrough::to: %q must be %s or %s", p.To, toKafka, toLifeline)
+	}
 	for signal := range frame.NumSignals {
 		if s := frame.Signal(signal); p.topic(s) == "" {
 			return fmt.Errorf("passthrough::%s_topic: must not be empty", s)
@@ -141,6 +159,20 @@ func (p *PassthroughConfig) validate() error {
 	}
 	if p.MaxMessageBytes < bytesize.KiB {
 		return fmt.Errorf("passthrough::max_message_bytes: %s is too small: at least 1KiB", p.MaxMessageBytes)
+	}
+	return nil
+}
+
+// validateToLifeline refuses what would be in vain.
+func (p *PassthroughConfig) validateToLifeline() error {
+	unset := defaultPassthrough()
+	for signal := range frame.NumSignals {
+		if s := frame.Signal(signal); p.topic(s) != unset.topic(s) {
+			return fmt.Errorf("passthrough::%s_topic: nothing goes to Kafka with passthrough::to %s: remove it", s, toLifeline)
+		}
+	}
+	if p.MaxMessageBytes != unset.MaxMessageBytes {
+		return fmt.Errorf("passthrough::max_message_bytes: nothing goes to Kafka with passthrough::to %s: remove it; the exporter cuts requests at its frame::max_size", toLifeline)
 	}
 	return nil
 }

@@ -40,7 +40,7 @@ func TestConfig(t *testing.T) {
 	cfg, err = load(t, "lifeline/all")
 	require.NoError(t, err)
 	require.Equal(t, PassthroughConfig{
-		Enabled: true, TracesTopic: "t", MetricsTopic: "m", LogsTopic: "l", ProfilesTopic: "p",
+		Enabled: true, To: toKafka, TracesTopic: "t", MetricsTopic: "m", LogsTopic: "l", ProfilesTopic: "p",
 		MaxMessageBytes: 2 * bytesize.MiB,
 	}, cfg.Passthrough)
 	require.Equal(t, AdmissionConfig{MaxInflight: bytesize.GiB, MaxWait: 2 * time.Second}, cfg.Admission)

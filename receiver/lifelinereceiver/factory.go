@@ -50,17 +50,22 @@ func createDefaultConfig() component.Config {
 	http.ReadHeaderTimeout = 10 * time.Second
 
 	return &Config{
-		Protocols: Protocols{GRPC: configoptional.Default(grpc), HTTP: configoptional.Default(http)},
-		Passthrough: PassthroughConfig{
-			Enabled:         true,
-			TracesTopic:     "otlp_spans",
-			MetricsTopic:    "otlp_metrics",
-			LogsTopic:       "otlp_logs",
-			ProfilesTopic:   "otlp_profiles",
-			MaxMessageBytes: 900 * bytesize.KiB,
-		},
-		Admission:  AdmissionConfig{MaxInflight: 256 * bytesize.MiB, MaxWait: time.Second},
-		AckTimeout: 20 * time.Second,
+		Protocols:   Protocols{GRPC: configoptional.Default(grpc), HTTP: configoptional.Default(http)},
+		Passthrough: defaultPassthrough(),
+		Admission:   AdmissionConfig{MaxInflight: 256 * bytesize.MiB, MaxWait: time.Second},
+		AckTimeout:  20 * time.Second,
+	}
+}
+
+func defaultPassthrough() PassthroughConfig {
+	return PassthroughConfig{
+		Enabled:         true,
+		To:              toKafka,
+		TracesTopic:     "otlp_spans",
+		MetricsTopic:    "otlp_metrics",
+		LogsTopic:       "otlp_logs",
+		ProfilesTopic:   "otlp_profiles",
+		MaxMessageBytes: 900 * bytesize.KiB,
 	}
 }
 
@@ -90,8 +95,13 @@ func createLogs(_ context.Context, set receiver.Settings, cfg component.Config, 
 			g.sinks[frame.Logs] = decodeLogs(next)
 			return
 		}
-		for s := range g.sinks {
-			g.sinks[s] = passthrough(c.Passthrough, frame.Signal(s), next)
+		for s := range frame.Signal(frame.NumSignals) {
+			switch {
+			case c.Passthrough.To == toKafka:
+				g.sinks[s] = envelop(c.Passthrough, s, next)
+			case s != frame.Profiles: // which the exporter does not take
+				g.sinks[s] = lend(s, next)
+			}
 		}
 	})
 }

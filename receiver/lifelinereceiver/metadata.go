@@ -14,13 +14,17 @@ import (
 // clientMetadata builds what the pipeline learns about a request. It starts
 // from nothing: whatever a client sends and this function does not name, no
 // exporter sees, so that no client can choose its topic or its name. sum is of
-// the request as uncompressed protobuf.
+// the request as uncompressed protobuf. The lifeline exporter makes frames of its
+// own and wants nothing but metadata_keys.
 func (g *gateway) clientMetadata(r *request, info client.Info, sum [sha256.Size]byte) map[string][]string {
 	md := map[string][]string{}
 	for _, key := range g.cfg.MetadataKeys {
 		if values := r.header(key); len(values) > 0 {
 			md[key] = values
 		}
+	}
+	if g.cfg.Passthrough.ToLifeline() {
+		return md
 	}
 	if id, ok := r.batchID(); ok {
 		md[frame.HeaderBatchID], md[frame.HeaderBatchRoot] = []string{string(id)}, []string{string(id.Root())}

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // The values of request.format, as the receiver's metrics know them.
@@ -149,7 +150,7 @@ func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
 }
 
 // explain logs what nobody else explains: the two errors of Kafka that do not
-// heal by trying again, and a panic.
+// heal by trying again, a pipeline that cannot work, and a panic.
 func (g *gateway) explain(s frame.Signal, err error) {
 	topic := zap.String("topic", g.cfg.Passthrough.topic(s))
 	switch {
@@ -161,6 +162,8 @@ func (g *gateway) explain(s frame.Signal, err error) {
 		g.log.Error("The topic was deleted and made again. This process cannot write to it any more: restart it.",
 			topic, zap.Error(err))
 		componentstatus.ReportStatus(g.host, componentstatus.NewPermanentErrorEvent(err))
+	case errors.Is(err, passthrough.ErrBetween):
+		g.log.Error("The lifeline exporter did not get what this receiver took. Clients keep their data and try again.", zap.Error(err))
 	case errors.Is(err, errPanic):
 		g.log.Error("The pipeline behind the receiver panicked. The client keeps its data and tries again.", zap.Error(err))
 	}

@@ -18,11 +18,13 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // sink turns the bytes of a request, which held covers, into a job for its
 // pipeline, or refuses them. It does not touch the pipeline yet, and keeps no
-// part of raw. When it returns a job, held covers what the job will write.
+// part of raw unless it is the raw of its job. When it returns a job, held covers
+// what the job will write.
 type sink func(raw []byte, ownAgent bool, held *reservation) (job, error)
 
 // job is a request that is good to be written.
@@ -32,6 +34,7 @@ type job struct {
 	message  string // why
 	decoded  bool   // the pipeline sees telemetry, not bytes
 	size     int64  // of the whole request as uncompressed protobuf
+	raw      []byte // what the job lends to the exporter; a buffer of its own
 	// write returns when the pipeline is done with all of it. It is called once.
 	write func(ctx context.Context, info client.Info, md map[string][]string) error
 }
@@ -50,9 +53,9 @@ func jsonMemory(raw []byte) int64 {
 	return 4*int64(len(raw)) + perObject*int64(bytes.Count(raw, []byte("{"))) + perComma*int64(bytes.Count(raw, []byte(",")))
 }
 
-// passthrough writes the bytes of a request as one log record, or as several
-// when they are too many for one Kafka record.
-func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink {
+// envelop writes the bytes of a request as one log record, or as several when
+// they are too many for one Kafka record.
+func envelop(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink {
 	limit := int64(cfg.MaxMessageBytes)
 	return func(raw []byte, ownAgent bool, held *reservation) (job, error) {
 		if len(raw) == 0 {
@@ -90,19 +93,11 @@ func passthrough(cfg PassthroughConfig, s frame.Signal, next consumer.Logs) sink
 // split checks raw and cuts it into pieces of at most limit bytes, where records
 // allow it. When it succeeds held covers the copies of the pieces.
 func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpcodec.Piece, error) {
-	items, err := otlpcodec.Count(s, raw)
-	if errors.Is(err, otlpcodec.ErrDeprecated) {
-		if err := held.need(expansion * int64(len(raw))); err != nil {
-			return nil, err
-		}
-		if raw, err = otlpcodec.Modernize(s, raw); err == nil {
-			items, err = otlpcodec.Count(s, raw)
-		}
-	}
+	whole, err := check(s, raw, held)
 	if err != nil {
 		return nil, err
 	}
-	pieces, err := otlpcodec.SplitTo(s, otlpcodec.Piece{Raw: raw, Items: items}, limit)
+	pieces, err := otlpcodec.SplitTo(s, whole, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -115,6 +110,44 @@ func split(s frame.Signal, raw []byte, limit int64, held *reservation) ([]otlpco
 	}
 	held.resize(copies * sum)
 	return pieces, nil
+}
+
+// check walks over raw and counts its items. What uses fields of old it returns
+// in the words of today.
+func check(s frame.Signal, raw []byte, held *reservation) (otlpcodec.Piece, error) {
+	items, err := otlpcodec.Count(s, raw)
+	if errors.Is(err, otlpcodec.ErrDeprecated) {
+		if err := held.need(expansion * int64(len(raw))); err != nil {
+			return otlpcodec.Piece{}, err
+		}
+		if raw, err = otlpcodec.Modernize(s, raw); err == nil {
+			items, err = otlpcodec.Count(s, raw)
+		}
+	}
+	return otlpcodec.Piece{Raw: raw, Items: items}, err
+}
+
+// lend hands the bytes of a request to the lifeline exporter behind the receiver,
+// which makes a frame of them and cuts what is too large for one.
+func lend(s frame.Signal, next consumer.Logs) sink {
+	return func(raw []byte, _ bool, held *reservation) (job, error) {
+		whole, err := check(s, raw, held)
+		if err != nil {
+			return job{}, err
+		}
+		if whole.Items == 0 {
+			return job{write: func(context.Context, client.Info, map[string][]string) error { return nil }}, nil
+		}
+		memory := int64(cap(whole.Raw))
+		if err := held.need(memory); err != nil {
+			return job{}, err
+		}
+		held.resize(memory)
+		return job{items: whole.Items, raw: whole.Raw, write: func(ctx context.Context, info client.Info, md map[string][]string) error {
+			info.Metadata = client.NewMetadata(md)
+			return guard(func() error { return passthrough.Hand(client.NewContext(ctx, info), s, whole, next.ConsumeLogs) })
+		}}, nil
+	}
 }
 
 // writeParts writes all parts at once and returns when the last one is done:

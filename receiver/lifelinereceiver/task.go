@@ -25,7 +25,7 @@ type task struct {
 	// Owned by whoever runs receive and write.
 	held *reservation
 	job  job
-	sum  [sha256.Size]byte // of the request as uncompressed protobuf
+	sum  [sha256.Size]byte // of the request as uncompressed protobuf, if it makes a batch id or proves one
 
 	known   atomic.Pointer[job] // what receive found out
 	done    chan struct{}       // closed when all is done
@@ -95,7 +95,11 @@ func (t *task) understand(answer context.Context, sent []byte) (err error) {
 		return errBusy
 	}
 	raw, size := sent, r.size()
-	defer func() { freeBuffer(raw) }()
+	defer func() {
+		if t.job.raw == nil {
+			freeBuffer(raw)
+		}
+	}()
 	if r.open != nil {
 		if raw, err = unpack(sent, r.open, t.held, size, r.limit); err != nil {
 			return err
@@ -119,8 +123,16 @@ func (t *task) understand(answer context.Context, sent []byte) (err error) {
 	if t.job, err = g.sinks[r.signal](raw, ownAgent, t.held); err != nil {
 		return err
 	}
-	t.sum, t.job.size = sha256.Sum256(raw), int64(len(raw))
+	if t.job.size = int64(len(raw)); ownAgent || !g.cfg.Passthrough.ToLifeline() {
+		t.sum = sha256.Sum256(raw)
+	}
 	return nil
+}
+
+// release gives back what the job held in memory. Nobody reads it any more.
+func (t *task) release() {
+	freeBuffer(t.job.raw)
+	t.held.release()
 }
 
 // ready ends the task if receive has failed or the gateway is closing, else it
@@ -130,7 +142,7 @@ func (t *task) ready(err error) bool {
 	case err != nil:
 		t.finish(refuseBytes(err))
 	case !t.gateway.enter(&t.gateway.writes):
-		t.held.release()
+		t.release()
 		t.finish(errClosing)
 	default:
 		return true
@@ -157,7 +169,7 @@ func (t *task) write(answer, ctx context.Context) {
 		t.finish(t.judge(err))
 		return
 	}
-	t.held.release()
+	t.release()
 	t.flight.Move(inflight.Writing, 0)
 	g.telemetry.countResend(detached)
 	select {
@@ -173,14 +185,14 @@ func (t *task) consume(detached context.Context) error {
 	g, r := t.gateway, t.request
 	t.flight.Move(inflight.Writing, t.held.bytes)
 	err := t.job.write(detached, t.info, g.clientMetadata(r, t.info, t.sum))
-	t.held.release()
+	t.release()
 	g.explain(r.signal, err)
 	return err
 }
 
 func (t *task) judge(err error) *refusal {
 	if err != nil {
-		return refuseWrite(err, t.job.decoded)
+		return refuseWrite(err, t.job)
 	}
 	return nil
 }
