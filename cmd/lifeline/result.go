@@ -78,7 +78,7 @@ func (d *desk) open(it item, data []byte) (result, *flare.Flare) {
 	} else {
 		opener.MaxAge = d.keys.maxAge
 	}
-	f, damage, err := opener.Salvage(flare.Object{ID: it.id, LastModified: it.stored}, data)
+	f, damage, err := opener.Salvage(flare.Object{ID: it.id, LastModified: it.stored, Date: it.listed}, data)
 	if err == nil && damage != nil && (!d.salvage || len(f.Frames) == 0) {
 		err = damage
 	}

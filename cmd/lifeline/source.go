@@ -23,6 +23,7 @@ type item struct {
 	id     string    // the hex of the name; empty if the name is not a flare's
 	size   int64     // bytes
 	stored time.Time // the store's LastModified; zero for a file
+	listed time.Time // the store's clock when it listed the object; zero for a file
 }
 
 // source is where flares are.
@@ -123,7 +124,7 @@ func (o objects) list(ctx context.Context) ([]item, error) {
 			}
 			delete(wanted, id)
 			delete(wanted, info.Key)
-			items = append(items, item{name: info.Key, id: id, size: info.Size, stored: info.LastModified})
+			items = append(items, item{name: info.Key, id: id, size: info.Size, stored: info.LastModified, listed: info.Date})
 			if len(o.args) > 0 && len(wanted) == 0 {
 				return items, nil
 			}

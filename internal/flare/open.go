@@ -19,6 +19,7 @@ import (
 type Object struct {
 	ID           string // 32 hex digits of the key
 	LastModified time.Time
+	Date         time.Time // its clock when it handed the object out; zero: LastModified counts
 }
 
 // Opener verifies flares. It is immutable and safe for concurrent use.
@@ -78,6 +79,7 @@ func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	signer = p.at(m.Created.Time, signer)
 	if err := p.accept(o, m, signer); err != nil {
 		return nil, nil, err
 	}
@@ -191,13 +193,30 @@ func (p *Opener) trust(h *head) (*trusted, error) {
 	return signer, nil
 }
 
+// at returns who signed at created: who the certificate says, or, once its time is
+// over, who a line for the key itself says. The signature was made with that key,
+// so the line alone would have been enough.
+func (p *Opener) at(created time.Time, signer *trusted) *trusted {
+	if signer.cert == nil || signer.validAt(created) == nil {
+		return signer
+	}
+	plain, err := p.Signers.find(signer.cert.Key)
+	if err != nil || plain.validAt(created) != nil || p.Revoked.principal(plain.principal) {
+		return signer
+	}
+	return plain
+}
+
 // clockSlack is how far ahead of the store's clock an agent's may be.
 const clockSlack = 24 * time.Hour
 
 // accept checks a manifest whose signature was verified against signer's times
 // and the object it came in.
 func (p *Opener) accept(o Object, m *Manifest, signer *trusted) error {
-	created := m.Created.Time
+	created, latest := m.Created.Time, o.LastModified
+	if !latest.IsZero() && o.Date.After(latest) {
+		latest = o.Date
+	}
 	switch err := signer.validAt(created); {
 	case err != nil:
 		return notNow(ExpiredCertificate, err)
@@ -207,9 +226,9 @@ func (p *Opener) accept(o Object, m *Manifest, signer *trusted) error {
 		return bad(IDMismatch, fmt.Errorf("signed as %s, stored as %s", m.FlareID, o.ID))
 	case p.MaxAge == 0:
 		return nil
-	case created.After(o.LastModified.Add(clockSlack)):
-		return notNow(Clock, fmt.Errorf("created at %s, but stored at %s: the agent's clock is ahead",
-			created.Format(time.RFC3339), o.LastModified.UTC().Format(time.RFC3339)))
+	case created.After(latest.Add(clockSlack)):
+		return notNow(Clock, fmt.Errorf("created at %s, but stored at %s: the agent's clock is ahead; it can be taken from %s",
+			created.Format(time.RFC3339), o.LastModified.UTC().Format(time.RFC3339), created.Add(-clockSlack).Format(time.RFC3339)))
 	case created.Before(o.LastModified.Add(-p.MaxAge)):
 		return notNow(Stale, fmt.Errorf("created at %s, stored at %s: more than %s later",
 			created.Format(time.RFC3339), o.LastModified.UTC().Format(time.RFC3339), p.MaxAge))

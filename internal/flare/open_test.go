@@ -68,10 +68,37 @@ func TestTimeRule(t *testing.T) {
 	}
 }
 
+// A flare from the future is taken when the store's clock has come near enough,
+// and gets no older by it: its age counts from when it was stored.
+func TestTheFutureComes(t *testing.T) {
+	stored := testTime.Add(time.Second)
+	for _, c := range []struct {
+		created, date time.Time
+		reason        string
+	}{
+		{stored.Add(72 * time.Hour), stored.Add(48 * time.Hour), ""},
+		{stored.Add(72 * time.Hour), stored.Add(48*time.Hour - time.Millisecond), Clock},
+		{stored.Add(24 * time.Hour), stored.Add(-time.Hour), ""},
+		{stored.Add(-336 * time.Hour), stored.Add(1000 * time.Hour), ""},
+	} {
+		_, err := forgery{
+			fields: func(m *Manifest) { m.Created = TimeOf(c.created) },
+			object: func(o *Object) { o.Date = c.date },
+		}.open(t)
+		if c.reason == "" {
+			require.NoError(t, err)
+			continue
+		}
+		requireReason(t, err, false, c.reason)
+	}
+}
+
 // A store that tells no time must not switch the rule off.
 func TestNoLastModifiedIsRefused(t *testing.T) {
-	_, err := forgery{object: func(o *Object) { o.LastModified = time.Time{} }}.open(t)
-	requireReason(t, err, false, Clock)
+	for _, date := range []time.Time{{}, testTime.Add(time.Hour)} {
+		_, err := forgery{object: func(o *Object) { o.LastModified, o.Date = time.Time{}, date }}.open(t)
+		requireReason(t, err, false, Clock)
+	}
 }
 
 func TestZeroMaxAgeChecksNoTimes(t *testing.T) {

@@ -72,7 +72,7 @@ func TestGoldenRefused(t *testing.T) {
 			require.True(t, known[r.About])
 			data, err := os.ReadFile(file + ".age") //nolint:gosec // a golden flare
 			require.NoError(t, err)
-			f, err := testOpener(t).Open(Object{r.ID, r.LastModified}, data)
+			f, err := testOpener(t).Open(Object{ID: r.ID, LastModified: r.LastModified}, data)
 			require.Nil(t, f)
 			requireReason(t, err, r.Class == "bad", r.Reason)
 		})

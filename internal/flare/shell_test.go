@@ -137,7 +137,7 @@ func TestShellAgreesOnRefusals(t *testing.T) {
 		t.Run(r.About, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			out, err := s.open(Object{r.ID, r.LastModified}, file+".age", dir)
+			out, err := s.open(Object{ID: r.ID, LastModified: r.LastModified}, file+".age", dir)
 			require.Error(t, err, out)
 			require.True(t, strings.HasPrefix(out, r.Class+" "+r.Reason+": "), "want %s %s, got %s", r.Class, r.Reason, out)
 			list, err := os.ReadDir(dir)

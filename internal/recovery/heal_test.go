@@ -1,8 +1,13 @@
 package recovery
 
 import (
+	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/rand"
 	"fmt"
+	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -73,9 +78,7 @@ func notTrusted() []trouble {
 		{"a key whose time is over", func(w *world, f frame.Frame) func() {
 			w.keysWith(func(_ *Keys, o *flare.Opener) {
 				line := `acme/host-17 valid-before="19990101" ` + string(ssh.MarshalAuthorizedKey(w.agent("acme/host-17").PublicKey()))
-				var err error
-				o.Signers, err = flare.ParseAllowedSigners(strings.NewReader(line))
-				require.NoError(w.t, err)
+				o.Signers = signers(w.t, line)
 			})
 			w.putChanged(f, nil)
 			return func() { w.trust("acme/host-17") }
@@ -111,6 +114,79 @@ func notTrusted() []trouble {
 			return func() { w.keys = keys }
 		}, "", "", soon},
 	}
+}
+
+// notYet are troubles that only time, another key or another version ends.
+func notYet() []trouble {
+	return []trouble{
+		{"a certificate that ended", func(w *world, f frame.Frame) func() {
+			key := w.agent("acme/host-17")
+			certified, authority := certify(w.t, key, "acme/host-17")
+			w.agents["acme/host-17"] = certified
+			w.keysWith(func(_ *Keys, o *flare.Opener) { o.Signers = signers(w.t, authority) })
+			w.putChanged(f, nil)
+			return func() {
+				plain := "acme/host-17 " + string(ssh.MarshalAuthorizedKey(key.PublicKey()))
+				w.keysWith(func(_ *Keys, o *flare.Opener) { o.Signers = signers(w.t, authority+plain) })
+			}
+		}, "waiting expired_certificate", "", soon},
+		{"an agent's clock that is ahead", func(w *world, f frame.Frame) func() {
+			w.putChanged(f, func(m *flare.Manifest) { m.Created = flare.TimeOf(time.Now().Add(48*time.Hour + time.Minute)) })
+			return func() {}
+		}, "waiting clock", "", time.Minute + lookAgain + soon},
+		{"a version that is too old", func(w *world, f frame.Frame) func() {
+			file := func(name string) []byte {
+				data, err := os.ReadFile("../../testdata/" + name)
+				require.NoError(w.t, err)
+				return data
+			}
+			id := strings.Repeat("0123456789abcdef", 2)
+			w.put(flare.Key("f/", id), file("refused/v1/newer-type.age"))
+			w.keysWith(func(_ *Keys, o *flare.Opener) {
+				published, err := flare.ParseIdentities(bytes.NewReader(file("keys/recovery_classic.key")))
+				require.NoError(w.t, err)
+				o.Identities, o.Signers = append(o.Identities, published...), signers(w.t, string(file("keys/allowed_signers")))
+			})
+			return func() {
+				w.trust("acme/host-17")
+				_, data := w.seal("acme/host-17", func(m *flare.Manifest) { m.FlareID = id }, f)
+				w.keysWith(func(k *Keys, o *flare.Opener) { k.Opener = upgraded{o, data} })
+			}
+		}, "waiting needs_newer", "", soon},
+	}
+}
+
+// upgraded is the opener of a version that makes of a flare what it is.
+type upgraded struct {
+	*flare.Opener
+	data []byte
+}
+
+func (u upgraded) Open(o flare.Object, _ []byte) (*flare.Flare, error) {
+	return u.Opener.Open(o, u.data)
+}
+
+// certify returns signer with a certificate that ended an hour ago, and the line of
+// its authority.
+func certify(t *testing.T, signer ssh.Signer, principal string) (certified ssh.Signer, line string) {
+	_, key, err := ed25519.GenerateKey(nil)
+	require.NoError(t, err)
+	authority, err := ssh.NewSignerFromKey(key)
+	require.NoError(t, err)
+	cert := &ssh.Certificate{
+		Key: signer.PublicKey(), CertType: ssh.UserCert, ValidPrincipals: []string{principal},
+		ValidBefore: uint64(time.Now().Add(-time.Hour).Unix()), //nolint:gosec // after 1970
+	}
+	require.NoError(t, cert.SignCert(rand.Reader, authority))
+	certified, err = ssh.NewCertSigner(cert, signer)
+	require.NoError(t, err)
+	return certified, "acme/* cert-authority " + string(ssh.MarshalAuthorizedKey(authority.PublicKey()))
+}
+
+func signers(t *testing.T, file string) *flare.Signers {
+	s, err := flare.ParseAllowedSigners(strings.NewReader(file))
+	require.NoError(t, err)
+	return s
 }
 
 // brokenPaths are troubles with the bucket or the gateway.
@@ -149,7 +225,7 @@ func brokenPaths() []trouble {
 // where it is, nothing is copied, and when the cause is gone the same process
 // takes it by itself.
 func TestTroubleForADay(t *testing.T) {
-	for _, c := range append(notTrusted(), brokenPaths()...) {
+	for _, c := range slices.Concat(notTrusted(), notYet(), brokenPaths()) {
 		t.Run(c.name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
 				f := w.logs("acme/host-17", 2, "kept")

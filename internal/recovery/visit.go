@@ -68,13 +68,13 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	// crash from here until untry: the marker stays and the next process counts
 	// it, so that a flare that kills every process that opens it is put away
 	// unopened after three of them.
-	data, _, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
+	data, info, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
 	if err != nil {
 		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
 	l.outside(func() {
-		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified}, data)
+		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
 		if err == nil && fl.Manifest.Reason == flare.Drill {
 			badDrill = checkDrill(fl)
 		}
