@@ -42,7 +42,7 @@ type leases struct {
 type lease struct {
 	etag  string    // of our object; "" if we have none
 	until time.Time // work on the shard ends here; zero if it is not ours
-	doubt bool      // a write had no answer: what stands there may be ours
+	doubt bool      // a call had no good answer: what stands there may be ours
 }
 
 // good reports whether the lease lasts, by both clocks: one of them stands still
@@ -226,7 +226,8 @@ func (l *Loop) giveBack(ctx context.Context, shard int) {
 	good := e.good(time.Now())
 	*e = lease{} // before the call: no visit begins any more
 	if good {
-		_, _ = l.bucket.Delete(ctx, l.s.leaseKey(hexDigits[shard:shard+1])) // else it expires
+		_, err := l.bucket.Delete(ctx, l.s.leaseKey(hexDigits[shard:shard+1]))
+		e.doubt = err != nil // it is still there: we know it again, or it expires
 	}
 }
 
@@ -252,6 +253,9 @@ func (l *Loop) proveLeases(ctx context.Context) error {
 		return proofFailed("write", key, err)
 	}
 	// crash here: the probe is removed as litter.
+	if _, _, err := l.bucket.Get(ctx, key, maxMarker); err != nil {
+		return proofFailed("read", key, err)
+	}
 	for _, opts := range []bucket.PutOptions{{IfNoneMatch: true}, {IfMatch: strings.Repeat("0", 32)}} {
 		_, err := l.bucket.Put(ctx, key, frame.Bytes(probeText), opts)
 		if err == nil {

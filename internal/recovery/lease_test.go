@@ -272,3 +272,21 @@ func TestNoKeysNoShards(t *testing.T) {
 		a.stop()
 	})
 }
+
+// What could not be given back is known again by its holder, who need not wait
+// until it expires.
+func TestLeasesThatCannotBeGivenBack(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.set.Lease = true
+		x := &broken{Bucket: w.bucket, kind: bucket.Denied, fails: func(op, key string) bool {
+			return op == "delete" && strings.HasPrefix(key, "lifeline/lease/") && !strings.Contains(key, "probe")
+		}}
+		w.set.Bucket = x
+		l := New(w.set)
+		w.resume(l, time.Second)
+		require.Equal(t, shards+1, x.struck)
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.resume(l, time.Second)
+		require.Equal(t, []string{"recovered"}, w.states())
+	})
+}

@@ -31,6 +31,9 @@ var rights = []struct {
 	{right{"s3:DeleteObject", "/lifeline/done/*"}, "", "path: delete lifeline/done/"}, // old markers stay: stuck sweep, in days
 	{right{"s3:PutObject", "/lifeline/try/*"}, "path: put lifeline/try/", "path: write lifeline/try/"},
 	{right{"s3:DeleteObject", "/lifeline/try/*"}, "", "path: delete lifeline/try/"}, // the marker is removed by and by
+	{right{"s3:PutObject", "/lifeline/lease/*"}, "path: put lifeline/lease/", "path: write lifeline/lease/"},
+	{right{"s3:GetObject", "/lifeline/lease/*"}, "", "path: read lifeline/lease/"},
+	{right{"s3:DeleteObject", "/lifeline/lease/*"}, "", "path: delete lifeline/lease/"}, // leases expire
 	{right{"s3:PutObject", "/lifeline/quarantine/*"}, "stuck copy", "path: write lifeline/quarantine/"},
 	{right{"s3:GetObject", "/lifeline/quarantine/*"}, "", "path: read lifeline/quarantine/"},
 }
