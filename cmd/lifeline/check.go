@@ -42,11 +42,12 @@ no file. Do both before a reload: a collector that refuses its new configuration
 stops.
 
 With --live it then asks the network, best on the host that the configuration is for:
-whether gateways take connections and when their certificates end; whether an
-agent's key is known and may not list; whether recovery's key has every right it
-needs and can not delete in quarantine; whether clocks agree; what the brokers say
-about the topics; what gateway and bucket have in common. It sends no telemetry,
-and says what it did not check.
+whether gateways take connections; when the certificates of gateways and buckets
+end; whether an agent's key is known and may not list; whether recovery's key has
+every right it needs and can not delete in quarantine; whether a lifecycle rule
+takes flares too soon; whether clocks agree; what the brokers say about the topics;
+what gateway and bucket have in common. It sends no telemetry, and says what it did
+not check.
 
 Prints one line for every fault. Exit codes: 0 there is none; 1 there are some, or
 the configuration cannot be read; 2 the command line is wrong. Warnings do not count.`,

@@ -63,6 +63,8 @@ func (s *fakeS3) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	o, exists := bucket[key]
 	writer := strings.Contains(r.Header.Get("Authorization"), "Credential=writer/")
 	switch {
+	case r.URL.Query().Has("lifecycle"):
+		fail(w, http.StatusForbidden, "AccessDenied") // as the shipped policies have it
 	case writer && (r.Method != http.MethodPut || !strings.HasPrefix(key, "f/")):
 		fail(w, http.StatusForbidden, "AccessDenied")
 	case r.URL.Query().Get("list-type") == "2":

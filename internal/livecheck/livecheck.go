@@ -79,32 +79,40 @@ func (r *Report) agents(ctx context.Context, conf *confmap.Conf) error {
 
 // writer checks an agent's key: it must be known, and must not read.
 func (r *Report) writer(ctx context.Context, at string, cfg s3bucket.Config) {
+	r.withBucket(ctx, at, cfg, func(ctx context.Context, client *s3bucket.Client) bool {
+		switch err := client.Probe(ctx); {
+		case errors.Is(err, s3bucket.ErrCanRead):
+			r.fault(at, "%v", err)
+		case err != nil:
+			r.fault(at, "%v; %s", err, remedy(err, "check name, region, endpoint, credentials and the network"))
+			return false
+		default:
+			r.proven(at, "the bucket answers, knows the key and does not let it list")
+		}
+		return true
+	})
+}
+
+// withBucket lets ask check one bucket; ask reports whether the store answered.
+// What its answers tell beside themselves comes behind: clock and certificate.
+func (r *Report) withBucket(ctx context.Context, at string, cfg s3bucket.Config, ask func(context.Context, *s3bucket.Client) bool) {
 	client, err := s3bucket.New(cfg)
 	if err != nil {
 		r.fault(at, "%v", err)
 		return
 	}
 	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
 	defer cancel()
-	switch err := client.Probe(ctx); {
-	case errors.Is(err, s3bucket.ErrCanRead):
-		r.fault(at, "%v", err)
-	case err != nil:
-		r.fault(at, "%v; check name, region, endpoint, credentials and the network", err)
+	if !ask(ctx, client) {
 		return
-	default:
-		r.proven(at, "the bucket answers, knows the key and does not let it list")
 	}
-	r.clock(at, client)
-}
-
-func (r *Report) clock(at string, client *s3bucket.Client) {
 	if off := client.ClockOffset(); off.Abs() > maxSkew {
 		r.warn(at, "this host's clock is %s off the store's: set it, with NTP for example", off.Abs().Round(time.Second))
-		return
+	} else {
+		r.proven(at, "this host's clock agrees with the store's")
 	}
-	r.proven(at, "this host's clock agrees with the store's")
+	r.certificate(at, cfg.Host(), client.NotAfter())
 }
 
 func (r *Report) recoveries(ctx context.Context, conf *confmap.Conf) error {
@@ -116,40 +124,36 @@ func (r *Report) recoveries(ctx context.Context, conf *confmap.Conf) error {
 		}
 		at := "extensions::" + id.String()
 		r.server(ctx, at+"::forward", target{cfg.Forward.HTTP.Get(), cfg.Forward.GRPC.Get()})
-		r.rights(ctx, at+"::s3", cfg)
-		r.open(at+"::s3", "lifecycle rules, which no key of Lifeline's may read: none for %s or at least %s, none for %squarantine/, %s for %sdone/",
-			cfg.S3.Prefix, days(max(90*day, 4*cfg.MaxAge)), cfg.StatePrefix, days(cfg.MaxAge+2*day), cfg.StatePrefix)
+		r.withBucket(ctx, at+"::s3", cfg.S3, func(ctx context.Context, client *s3bucket.Client) bool {
+			if !r.rights(ctx, at+"::s3", client, cfg) {
+				return false
+			}
+			r.lifecycle(ctx, at+"::s3", client, keeping(cfg))
+			return true
+		})
 		return nil
 	})
 }
 
-const day = 24 * time.Hour
-
-func days(d time.Duration) string { return fmt.Sprintf("%d days", (d+day-1)/day) }
-
 // rights checks recovery's key: everything it will need, and that it cannot
-// delete what is in quarantine.
-func (r *Report) rights(ctx context.Context, at string, cfg *flarerecoveryextension.Config) {
-	client, err := s3bucket.New(cfg.S3)
-	if err != nil {
-		r.fault(at, "%v", err)
-		return
-	}
-	defer client.Close()
-	ctx, cancel := context.WithTimeout(ctx, 2*callTimeout)
-	defer cancel()
+// delete what is in quarantine. It reports whether the store answered.
+func (r *Report) rights(ctx context.Context, at string, client *s3bucket.Client, cfg *flarerecoveryextension.Config) bool {
 	if err := recovery.Prove(ctx, client, cfg.S3.Prefix, cfg.StatePrefix); err != nil {
-		r.fault(at, "%v", err)
-		return
+		text := err.Error()
+		if more := remedy(err, ""); more != "" {
+			text += "; " + more
+		}
+		r.fault(at, "%s", text)
+		return false
 	}
 	r.proven(at, "the key can list, take flares and keep recovery's notes")
-	_, err = client.Delete(ctx, cfg.StatePrefix+"quarantine/probe-"+frame.RandomHex())
+	_, err := client.Delete(ctx, cfg.StatePrefix+"quarantine/probe-"+frame.RandomHex())
 	if bucket.KindOf(err) == bucket.Denied {
 		r.proven(at, "the key cannot delete in quarantine")
 	} else if err == nil {
 		r.warn(at, "the key may delete in %squarantine/: take that right away, see deploy/policies", cfg.StatePrefix)
 	}
-	r.clock(at, client)
+	return true
 }
 
 // gateways asks the brokers about the topics, as ack_guard will.

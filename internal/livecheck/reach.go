@@ -19,7 +19,7 @@ import (
 )
 
 // soon is when the end of a certificate is worth a word.
-const soon = 21 * 24 * time.Hour
+const soon = 14 * day
 
 // target is an OTLP server: one of the two is set.
 type target struct {
@@ -76,9 +76,18 @@ func (r *Report) server(ctx context.Context, at string, t target) place {
 		return place{}
 	}
 	end, err := connect(ctx, addr, secure)
+	if err != nil {
+		r.fault(at, "%s: %v; %s", addr, err, remedy(err, "check endpoint, firewall and whether the server runs"))
+		return placeOf(ctx, at, addr)
+	}
+	r.certificate(at, addr, end)
+	return placeOf(ctx, at, addr)
+}
+
+// certificate tells of a connection that was made just now when the certificate
+// of the other side ends; the zero time: there is none.
+func (r *Report) certificate(at, addr string, end time.Time) {
 	switch {
-	case err != nil:
-		r.fault(at, "%s: %v; %s", addr, err, remedy(err))
 	case end.IsZero():
 		r.proven(at, "%s takes connections, without TLS", addr)
 	case time.Until(end) < soon:
@@ -86,7 +95,6 @@ func (r *Report) server(ctx context.Context, at string, t target) place {
 	default:
 		r.proven(at, "%s takes connections; its certificate is good until %s", addr, end.UTC().Format(time.DateOnly))
 	}
-	return placeOf(ctx, at, addr)
 }
 
 // connect returns when the certificate ends, the zero time without TLS.
@@ -111,7 +119,9 @@ func connect(ctx context.Context, addr string, secure *tls.Config) (time.Time, e
 	return end, conn.Close()
 }
 
-func remedy(err error) string {
+// remedy says what to do about a connection that was not made; otherwise is for
+// what is not about names and certificates.
+func remedy(err error, otherwise string) string {
 	if _, ok := errors.AsType[*net.DNSError](err); ok {
 		return "check the name: is its domain paid for, and not parked?"
 	}
@@ -121,7 +131,7 @@ func remedy(err error) string {
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return "check tls::ca_file, and that the certificate is for this name"
 	}
-	return "check endpoint, firewall and whether the server runs"
+	return otherwise
 }
 
 // place is where a name leads.

@@ -3,11 +3,15 @@ package s3bucket
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -26,6 +30,7 @@ type Client struct {
 	creds *credentials
 	clock clock
 	http  *transports
+	ends  atomic.Int64 // Unix seconds, 0: not known
 }
 
 var _ bucket.Bucket = (*Client)(nil)
@@ -54,6 +59,24 @@ func (c *Client) Prefix() string { return c.cfg.Prefix }
 // last answer told it: one that only S3 gives, since anybody on the way can send a
 // date. It is 0 if there was none or if they agree within two seconds.
 func (c *Client) ClockOffset() time.Duration { return c.clock.offset() }
+
+// NotAfter returns when the first certificate of the store's chain ends, as its
+// last answer over TLS showed it; the zero time before that.
+func (c *Client) NotAfter() time.Time {
+	if ends := c.ends.Load(); ends != 0 {
+		return time.Unix(ends, 0)
+	}
+	return time.Time{}
+}
+
+// saw takes note of the handshake that an answer came over; nil: there was none.
+func (c *Client) saw(state *tls.ConnectionState) {
+	if state == nil || len(state.PeerCertificates) == 0 {
+		return
+	}
+	first := slices.MinFunc(state.PeerCertificates, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
+	c.ends.Store(first.NotAfter.Unix())
+}
 
 // Close closes idle connections. The Client stays usable.
 func (c *Client) Close() { c.http.close() }

@@ -72,6 +72,7 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 		return nil, r.fail(kind, cmp.Or(context.Cause(ctx), err))
 	}
 	defer resp.Body.Close()
+	c.saw(resp.TLS)
 	a, err := c.read(r, resp)
 	if bucket.KindOf(err) == bucket.Denied && codeOf(err) != codeSkewed && !r.probe {
 		c.creds.refused(r.signed)
