@@ -145,7 +145,7 @@ func (r *rig) writeKeys() {
 func (r *rig) flare(t *testing.T) (frame.Frame, string) {
 	ld := plog.NewLogs()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetStr("kept")
-	pieces, err := otlpcodec.EncodeLogs(ld, 1<<20)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(ld, 1<<20)
 	require.NoError(t, err)
 	var stored, sealed bytes.Buffer
 	require.NoError(t, otlpcodec.Compress(&stored, pieces[0].Raw))

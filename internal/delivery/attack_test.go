@@ -48,7 +48,7 @@ func TestManyMetadataValuesDoNotCloseTheIntake(t *testing.T) {
 		w.gw.set(down)
 		refused := 0
 		for i := range 2900 {
-			pieces, err := otlpcodec.EncodeLogs(oneRecord(), 16<<10)
+			pieces, err := new(otlpcodec.Scratch).EncodeLogs(oneRecord(), 16<<10)
 			require.NoError(t, err)
 			if w.e.Accept(frame.Logs, map[string][]string{"t": {strconv.Itoa(i)}}, pieces) != nil {
 				refused++

@@ -34,7 +34,7 @@ func BenchmarkAccept(b *testing.B) {
 	w := &world{padding: 100}
 	var calls [64][]otlpcodec.Piece
 	for i := range calls {
-		calls[i], err = otlpcodec.EncodeLogs(w.newRecords(int64(i)*80, 80), 0)
+		calls[i], err = new(otlpcodec.Scratch).EncodeLogs(w.newRecords(int64(i)*80, 80), 0)
 		require.NoError(b, err)
 	}
 	b.SetBytes(int64(len(calls[0][0].Raw)))
@@ -67,7 +67,7 @@ func BenchmarkOutage(b *testing.B) {
 	require.NoError(b, err)
 	require.NoError(b, e.Start(b.Context()))
 	w := &world{padding: 100}
-	call, err := otlpcodec.EncodeLogs(w.newRecords(0, 5), 0)
+	call, err := new(otlpcodec.Scratch).EncodeLogs(w.newRecords(0, 5), 0)
 	require.NoError(b, err)
 	for range (64 << 20) / 4096 {
 		require.NoError(b, e.Accept(frame.Logs, nil, call))

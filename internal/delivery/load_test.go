@@ -42,7 +42,7 @@ func TestLoad(t *testing.T) {
 		for range 8 {
 			feeders.Go(func() {
 				for range 150 {
-					pieces, err := otlpcodec.EncodeLogs(w.newRecords(next.Add(5)-5, 5), 0)
+					pieces, err := new(otlpcodec.Scratch).EncodeLogs(w.newRecords(next.Add(5)-5, 5), 0)
 					assert.NoError(t, err)
 					assert.NoError(t, w.e.Accept(frame.Logs, nil, pieces))
 					timer := time.NewTimer(50 * time.Millisecond)

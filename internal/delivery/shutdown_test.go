@@ -83,7 +83,7 @@ var callers = map[string]func(*world){
 	},
 	"while calls come in": func(w *world) {
 		begun := make(chan struct{})
-		pieces, err := otlpcodec.EncodeLogs(oneRecord(), 0)
+		pieces, err := new(otlpcodec.Scratch).EncodeLogs(oneRecord(), 0)
 		require.NoError(w.t, err)
 		var wg sync.WaitGroup
 		for range 4 {

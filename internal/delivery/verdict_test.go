@@ -277,7 +277,7 @@ func TestMetadataNeverMixes(t *testing.T) {
 			return true, ack
 		})
 		raw := func() []otlpcodec.Piece {
-			p, err := otlpcodec.EncodeLogs(oneRecord(), 0)
+			p, err := new(otlpcodec.Scratch).EncodeLogs(oneRecord(), 0)
 			require.NoError(t, err)
 			return p
 		}

@@ -148,7 +148,7 @@ func (w *world) observer() Observer {
 // accept hands in one call of n new records.
 func (w *world) accept(n int) error {
 	w.t.Helper()
-	pieces, err := otlpcodec.EncodeLogs(w.newRecords(w.accepted, n), w.e.s.Frame.MaxSize)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(w.newRecords(w.accepted, n), w.e.s.Frame.MaxSize)
 	require.NoError(w.t, err)
 	if err := w.e.Accept(frame.Logs, nil, pieces); err != nil {
 		return err

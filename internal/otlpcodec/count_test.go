@@ -46,7 +46,7 @@ func TestCountEveryMetricType(t *testing.T) {
 	metrics.AppendEmpty().SetEmptySummary().DataPoints().AppendEmpty().QuantileValues().AppendEmpty().SetValue(1)
 	metrics.AppendEmpty().SetName("no type: no data point")
 
-	pieces, err := otlpcodec.EncodeMetrics(md, 0)
+	pieces, err := new(otlpcodec.Scratch).EncodeMetrics(md, 0)
 	require.NoError(t, err)
 	require.Len(t, pieces, 1)
 	items, err := otlpcodec.Count(frame.Metrics, pieces[0].Raw)

@@ -31,7 +31,7 @@ func EncodeDrill(d Drill) (Piece, error) {
 	record.SetSeverityNumber(plog.SeverityNumberInfo)
 	record.SetSeverityText("INFO")
 	record.Body().SetStr("A drill: this record proves that a flare of this agent finds its way.")
-	pieces, err := EncodeLogs(ld, 0)
+	pieces, err := new(Scratch).EncodeLogs(ld, 0)
 	if err != nil {
 		return Piece{}, err
 	}

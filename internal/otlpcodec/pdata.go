@@ -40,21 +40,6 @@ func (s *Scratch) EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
 	})
 }
 
-// EncodeTraces is Scratch.EncodeTraces with memory of its own, which is the caller's.
-func EncodeTraces(td ptrace.Traces, maxSize int64) ([]Piece, error) {
-	return new(Scratch).EncodeTraces(td, maxSize)
-}
-
-// EncodeMetrics is Scratch.EncodeMetrics with memory of its own, which is the caller's.
-func EncodeMetrics(md pmetric.Metrics, maxSize int64) ([]Piece, error) {
-	return new(Scratch).EncodeMetrics(md, maxSize)
-}
-
-// EncodeLogs is Scratch.EncodeLogs with memory of its own, which is the caller's.
-func EncodeLogs(ld plog.Logs, maxSize int64) ([]Piece, error) {
-	return new(Scratch).EncodeLogs(ld, maxSize)
-}
-
 func (s *Scratch) encode(signal frame.Signal, items, maxSize int64, marshal func() ([]byte, error)) ([]Piece, error) {
 	if items == 0 {
 		return nil, nil

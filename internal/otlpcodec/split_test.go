@@ -94,13 +94,13 @@ func TestEncodeFitsPieces(t *testing.T) {
 	const maxSize = 1 << 10
 	encode := map[frame.Signal]func(n int, maxSize int64) ([]otlpcodec.Piece, error){
 		frame.Traces: func(n int, maxSize int64) ([]otlpcodec.Piece, error) {
-			return otlpcodec.EncodeTraces(testdata.GenerateTraces(n), maxSize)
+			return new(otlpcodec.Scratch).EncodeTraces(testdata.GenerateTraces(n), maxSize)
 		},
 		frame.Metrics: func(n int, maxSize int64) ([]otlpcodec.Piece, error) {
-			return otlpcodec.EncodeMetrics(testdata.GenerateMetrics(n), maxSize)
+			return new(otlpcodec.Scratch).EncodeMetrics(testdata.GenerateMetrics(n), maxSize)
 		},
 		frame.Logs: func(n int, maxSize int64) ([]otlpcodec.Piece, error) {
-			return otlpcodec.EncodeLogs(testdata.GenerateLogs(n), maxSize)
+			return new(otlpcodec.Scratch).EncodeLogs(testdata.GenerateLogs(n), maxSize)
 		},
 	}
 	for s, encode := range encode {
@@ -128,7 +128,7 @@ func TestEncodeFitsPieces(t *testing.T) {
 	}
 	ld := plog.NewLogs()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty()
-	none, err := otlpcodec.EncodeLogs(ld, maxSize)
+	none, err := new(otlpcodec.Scratch).EncodeLogs(ld, maxSize)
 	require.NoError(t, err)
 	require.Empty(t, none, "a resource without records is nothing to send")
 }
@@ -174,7 +174,7 @@ func TestSplitDoesNotMultiply(t *testing.T) {
 		require.Greater(t, len(raw), limit)
 		split, err := otlpcodec.SplitTo(frame.Logs, otlpcodec.Piece{Raw: raw, Items: int64(c.records)}, limit)
 		require.NoError(t, err)
-		encoded, err := otlpcodec.EncodeLogs(ld, limit)
+		encoded, err := new(otlpcodec.Scratch).EncodeLogs(ld, limit)
 		require.NoError(t, err)
 		require.Equal(t, split, encoded)
 
@@ -214,7 +214,7 @@ func TestEncodeTakesWhatTheWalkRefuses(t *testing.T) {
 	for range 1000 {
 		value = value.SetEmptySlice().AppendEmpty()
 	}
-	pieces, err := otlpcodec.EncodeLogs(ld, 100)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(ld, 100)
 	require.NoError(t, err)
 	_, items := totals(pieces)
 	require.Equal(t, 10, items)
@@ -231,7 +231,7 @@ func TestEncodeLeavesInputAlone(t *testing.T) {
 	before, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
 	require.NoError(t, err)
 	td.MarkReadOnly()
-	_, err = otlpcodec.EncodeTraces(td, 100)
+	_, err = new(otlpcodec.Scratch).EncodeTraces(td, 100)
 	require.NoError(t, err)
 	after, err := (&ptrace.JSONMarshaler{}).MarshalTraces(td)
 	require.NoError(t, err)
@@ -245,7 +245,7 @@ func BenchmarkEncode(b *testing.B) {
 	b.SetBytes(int64(size))
 	b.ReportAllocs()
 	for b.Loop() {
-		pieces, err := otlpcodec.EncodeTraces(td, int64(size)*6/10)
+		pieces, err := new(otlpcodec.Scratch).EncodeTraces(td, int64(size)*6/10)
 		require.NoError(b, err)
 		require.Len(b, pieces, 2)
 	}

@@ -131,7 +131,7 @@ func spans(b *testing.B, boot string, n int) frame.Frame {
 		s.Attributes().PutInt("http.response.status_code", 200)
 		s.Attributes().PutStr("network.peer.address", fmt.Sprintf("10.2.%d.%d", i%250, n%250))
 	}
-	pieces, err := otlpcodec.EncodeTraces(td, 1<<20)
+	pieces, err := new(otlpcodec.Scratch).EncodeTraces(td, 1<<20)
 	require.NoError(b, err)
 	require.Len(b, pieces, 1)
 	var stored bytes.Buffer

@@ -112,7 +112,7 @@ func (w *world) logs(agent string, n int, body string) frame.Frame {
 }
 
 func (w *world) frameOf(agent string, ld plog.Logs) frame.Frame {
-	pieces, err := otlpcodec.EncodeLogs(ld, flare.MaxRawSize)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(ld, flare.MaxRawSize)
 	require.NoError(w.t, err)
 	require.Len(w.t, pieces, 1)
 	var stored bytes.Buffer

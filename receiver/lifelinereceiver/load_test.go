@@ -117,7 +117,7 @@ func TestThePipelineOwnsWhatItGot(t *testing.T) {
 	require.NoError(t, err)
 	ld := record(body)
 	clear(body)
-	pieces, err := otlpcodec.EncodeTraces(td, 0)
+	pieces, err := new(otlpcodec.Scratch).EncodeTraces(td, 0)
 	require.NoError(t, err)
 	require.Equal(t, raw, pieces[0].Raw)
 	require.Equal(t, raw, ld.ResourceLogs().At(0).ScopeLogs().At(0).LogRecords().At(0).Body().Bytes().AsRaw())

@@ -64,7 +64,7 @@ func (a *agent) drill() frame.Frame {
 
 func (a *agent) frame(ld plog.Logs) frame.Frame {
 	t := a.rig.t
-	pieces, err := otlpcodec.EncodeLogs(ld, flare.MaxRawSize)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(ld, flare.MaxRawSize)
 	require.NoError(t, err)
 	require.Len(t, pieces, 1)
 	var stored bytes.Buffer

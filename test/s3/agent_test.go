@@ -45,7 +45,7 @@ func (a *agent) logs(t *testing.T, body string) frame.Frame {
 	t.Helper()
 	ld := plog.NewLogs()
 	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetStr(body)
-	pieces, err := otlpcodec.EncodeLogs(ld, 1<<20)
+	pieces, err := new(otlpcodec.Scratch).EncodeLogs(ld, 1<<20)
 	require.NoError(t, err)
 	var stored bytes.Buffer
 	require.NoError(t, otlpcodec.Compress(&stored, pieces[0].Raw))

@@ -49,7 +49,7 @@ func encode(s frame.Signal, first, n, padding int, maxFrame int64) ([]otlpcodec.
 		for i := range n {
 			spans.AppendEmpty().SetName(text(first+i, padding))
 		}
-		return otlpcodec.EncodeTraces(td, maxFrame)
+		return new(otlpcodec.Scratch).EncodeTraces(td, maxFrame)
 	case frame.Metrics:
 		md := pmetric.NewMetrics()
 		m := md.ResourceMetrics().AppendEmpty().ScopeMetrics().AppendEmpty().Metrics().AppendEmpty()
@@ -58,14 +58,14 @@ func encode(s frame.Signal, first, n, padding int, maxFrame int64) ([]otlpcodec.
 		for i := range n {
 			points.AppendEmpty().Attributes().PutStr("text", text(first+i, padding))
 		}
-		return otlpcodec.EncodeMetrics(md, maxFrame)
+		return new(otlpcodec.Scratch).EncodeMetrics(md, maxFrame)
 	default:
 		ld := plog.NewLogs()
 		logs := ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords()
 		for i := range n {
 			logs.AppendEmpty().Body().SetStr(text(first+i, padding))
 		}
-		return otlpcodec.EncodeLogs(ld, maxFrame)
+		return new(otlpcodec.Scratch).EncodeLogs(ld, maxFrame)
 	}
 }
 
