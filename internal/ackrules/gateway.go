@@ -1,6 +1,6 @@
-// Package ackrules knows which configurations of a gateway make an ack true:
-// success is answered only when Kafka has the data. It reads the configuration
-// of a whole Collector and says every fault in one line, which names the key and
+// Package ackrules knows which configurations make an ack true: a gateway answers
+// success only when Kafka has the data, an agent that passes requests through
+// when its ring has them. It reads the configuration of a whole Collector and says every fault in one line, which names the key and
 // the remedy. ack_guard refuses a start with it, `lifeline check` asks it offline.
 //
 // It opens no file and no connection, and has no goroutines.
@@ -24,6 +24,7 @@ import (
 type Gateway struct {
 	receivers  map[component.ID]*lifelinereceiver.Config // of type lifeline
 	kafka      map[component.ID]*kafkaexporter.Config    // exporters of type kafka
+	lifeline   map[component.ID][]string                 // exporters of type lifeline: their metadata_keys
 	connectors map[component.ID]bool
 	pipelines  map[pipeline.ID]pipelineConfig
 }
@@ -71,7 +72,7 @@ func (g *Gateway) Guarded() bool {
 func read(conf *confmap.Conf, as form) (*Gateway, error) {
 	g := &Gateway{
 		receivers: map[component.ID]*lifelinereceiver.Config{}, kafka: map[component.ID]*kafkaexporter.Config{},
-		connectors: map[component.ID]bool{},
+		lifeline: map[component.ID][]string{}, connectors: map[component.ID]bool{},
 	}
 	err := collectorconf.Each(conf, "receivers", receiverFactory.Type(), func(id component.ID, sub *confmap.Conf) error {
 		cfg := receiverFactory.CreateDefaultConfig().(*lifelinereceiver.Config)
@@ -88,6 +89,17 @@ func read(conf *confmap.Conf, as form) (*Gateway, error) {
 		}
 		g.kafka[id] = cfg
 		return sub.Unmarshal(cfg)
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = collectorconf.Each(conf, "exporters", receiverFactory.Type(), func(id component.ID, sub *confmap.Conf) error {
+		var cfg struct {
+			MetadataKeys []string `mapstructure:"metadata_keys"`
+		}
+		err := sub.Unmarshal(&cfg, confmap.WithIgnoreUnused())
+		g.lifeline[id] = cfg.MetadataKeys
+		return err
 	})
 	if err != nil {
 		return nil, err

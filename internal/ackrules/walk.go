@@ -21,8 +21,7 @@ type Target struct {
 	Topics          map[string]bool // true: must be there; false: only if somebody sends its signal
 }
 
-// Check returns one line for everything that would make an ack of the gateway
-// untrue, or its data unusable; none if the configuration is sound. And it
+// Check returns one line for everything that would make an ack untrue, or its data unusable; none if the configuration is sound. And it
 // returns the exporters that acks depend on, by name. allow names further
 // components, by type or by id, that the operator knows to return only when the
 // next one has.
@@ -39,7 +38,10 @@ func (g *Gateway) Check(allow []string) (faults []string, targets []Target) {
 			}
 			c.add(receiverFaults(name, cfg)...)
 			r := &route{receiver: name, cfg: cfg, inKafka: map[pipeline.ID]bool{}}
-			if !c.walk(r, id) {
+			switch {
+			case cfg.Passthrough.ToLifeline():
+				c.toLifeline(r, id)
+			case !c.walk(r, id):
 				c.add(fmt.Sprintf("service::pipelines::%s::exporters: an ack of receivers::%s would not mean that Kafka has the data: add a kafka exporter", id, name))
 			}
 		}
