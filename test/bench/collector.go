@@ -29,6 +29,7 @@ type Options struct {
 	Otelcol  string   // the otelcol-lifeline binary
 	Dir      string   // for the config file
 	Exporter string   // YAML: an entry of `exporters:`; ${env:OUT} is the next hop's host:port
+	Receiver string   // YAML: keys of a lifeline receiver in a logs pipeline, instead of an otlp receiver
 	Config   string   // YAML: all of the config but extensions and telemetry, instead of Exporter
 	Out      string   // host:port
 	Signals  []string // the pipelines; traces if empty
@@ -39,9 +40,9 @@ type Options struct {
 // startTime is the longest a collector may take to be ready.
 const startTime = 30 * time.Second
 
-// config is an otlp receiver and one exporter, and nothing else that costs.
+// config is a receiver and one exporter, and nothing else that costs.
 const config = `receivers:
-  otlp: {protocols: {grpc: {endpoint: "${env:IN_GRPC}"}, http: {endpoint: "${env:IN_HTTP}"}}}
+  %s: {protocols: {grpc: {endpoint: "${env:IN_GRPC}"}, http: {endpoint: "${env:IN_HTTP}"}}%s}
 exporters:
   %s
 service:
@@ -73,12 +74,16 @@ func StartCollector(ctx context.Context, o Options) (*Collector, error) {
 		o.Signals = []string{"traces"}
 	}
 	id, _, _ := strings.Cut(o.Exporter, ":")
+	receiver, keys := "otlp", ""
+	if o.Receiver != "" {
+		receiver, keys, o.Signals = "lifeline", ", "+o.Receiver, []string{"logs"}
+	}
 	var pipelines strings.Builder
 	for _, s := range o.Signals {
-		fmt.Fprintf(&pipelines, "    %s: {receivers: [otlp], exporters: [%s]}\n", s, id)
+		fmt.Fprintf(&pipelines, "    %s: {receivers: [%s], exporters: [%s]}\n", s, receiver, id)
 	}
 	if o.Config == "" {
-		o.Config = fmt.Sprintf(config, o.Exporter, pipelines.String())
+		o.Config = fmt.Sprintf(config, receiver, keys, o.Exporter, pipelines.String())
 	}
 	file := filepath.Join(o.Dir, o.Name+".yaml")
 	if err := os.WriteFile(file, []byte(o.Config), 0o600); err != nil {
