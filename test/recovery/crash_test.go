@@ -63,9 +63,6 @@ func TestCrashAtEveryCall(t *testing.T) {
 	var copies atomic.Int64
 	t.Run("rows", func(t *testing.T) {
 		for _, name := range slices.Sorted(maps.Keys(calls)) {
-			if strings.HasSuffix(name, "lease") {
-				calls[name] = min(calls[name], 2) // sixteen shards are alike
-			}
 			for n := 1; n <= calls[name]; n++ {
 				for _, when := range []moment{before, after} {
 					t.Run(fmt.Sprintf("%s/%d/%s", name, n, when), func(t *testing.T) {

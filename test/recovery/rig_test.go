@@ -3,6 +3,7 @@ package recovery
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -40,6 +41,7 @@ type rig struct {
 	id     *age.X25519Identity
 	env    []string
 	more   []string // configs over the shipped one
+	lease  bool     // shards are leased; else the process works on all of them
 	health string
 	p      *proc.Process
 }
@@ -91,9 +93,7 @@ func (r *rig) write(name string, lines ...string) {
 // start starts the process and does not wait.
 func (r *rig) start() {
 	r.t.Helper()
-	// One process at a time: the next one is not to wait until the leases of a dead
-	// one expire.
-	args := []string{"--config", config, "--config", "yaml:extensions::flare_recovery::lease: false"}
+	args := []string{"--config", config, "--config", fmt.Sprintf("yaml:extensions::flare_recovery::lease: %t", r.lease)}
 	for _, c := range r.more {
 		args = append(args, "--config", c)
 	}
@@ -113,7 +113,6 @@ func (r *rig) kill() {
 		r.t.Log("its last lines:\n" + strings.Join(lines[max(0, len(lines)-30):], "\n"))
 	}
 	r.p = nil
-	r.expireLeases()
 }
 
 // expireLeases lets the minute pass after which the shards of a process that was
@@ -130,9 +129,21 @@ func (r *rig) expireLeases() {
 // dieAt starts the process and kills it at the n-th call that matches.
 func (r *rig) dieAt(ctx context.Context, n int, when moment, match func(call) bool) {
 	r.t.Helper()
+	trap := r.setTrap(n, when, match)
+	r.start()
+	r.dieIn(ctx, trap)
+}
+
+// setTrap holds the n-th call that matches from now on.
+func (r *rig) setTrap(n int, when moment, match func(call) bool) *trap {
 	trap := &trap{match, n, when, make(chan struct{}), make(chan struct{}), r.t.Context()}
 	r.tap.set(trap)
-	r.start()
+	return trap
+}
+
+// dieIn waits until a call is in the trap, and kills who made it.
+func (r *rig) dieIn(ctx context.Context, trap *trap) {
+	r.t.Helper()
 	select {
 	case <-trap.caught:
 	case <-r.p.Done():

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // moment is when a tap holds a call: before the far side saw it, or when it has
@@ -209,6 +211,8 @@ func kindOf(key string) string {
 	switch {
 	case strings.HasPrefix(rest, "probe"):
 		return kind + " probe"
+	case kind == "lease" && frame.IsHex32(rest):
+		return "presence"
 	case kind == "try" && strings.Contains(rest, ".s"):
 		return "split try"
 	default:
