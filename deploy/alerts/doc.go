@@ -1,0 +1,3 @@
+// Package alerts holds alert rules for Prometheus. Its test keeps them true to the
+// metrics that the components have.
+package alerts
