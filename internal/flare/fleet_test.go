@@ -75,32 +75,6 @@ func TestFleet(t *testing.T) {
 		_, err := open(hosts[0], testTime.Add(time.Hour))
 		requireReason(t, err, false, ExpiredCertificate)
 	})
-	t.Run("a line for its key makes up for a certificate that ended", func(t *testing.T) {
-		signer, err := ParseSigner(hosts[0].key, nil)
-		require.NoError(t, err)
-		late := testTime.Add(2 * time.Hour)
-		files := line("acme", acme) + line("globex", globex)
-		defer trust(t, files)(p)
-		trust(t, files+"acme/replaced "+authorized(signer)+"\n")(p)
-		f, err := open(hosts[0], late)
-		require.NoError(t, err)
-		require.Equal(t, "acme/replaced", f.Principal, "the line says who it is")
-		f, err = open(hosts[0], testTime)
-		require.NoError(t, err)
-		require.Equal(t, hosts[0].name, f.Principal, "a certificate that is good comes first")
-		trust(t, files+"acme/replaced valid-before=\"20260101Z\" "+authorized(signer)+"\n")(p)
-		_, err = open(hosts[0], late)
-		requireReason(t, err, false, ExpiredCertificate)
-
-		trust(t, files+"acme/replaced "+authorized(signer)+"\n")(p)
-		defer func() { p.Revoked = nil }()
-		revoke(t, "principal:acme/replaced")(p)
-		_, err = open(hosts[0], late)
-		requireReason(t, err, false, ExpiredCertificate)
-		revoke(t, "serial:0 "+ssh.FingerprintSHA256(acme.PublicKey()))(p)
-		_, err = open(hosts[0], late)
-		requireReason(t, err, true, RevokedKey)
-	})
 	t.Run("an authority certifies its own tenant only", func(t *testing.T) {
 		for name, ca := range map[string]ssh.Signer{"acme/web-1": globex, "globex/web-1": acme, "acme": acme, "acme2/web-1": acme} {
 			_, err := open(newHost(t, ca, name, 1000), testTime)
@@ -148,4 +122,39 @@ func TestFleet(t *testing.T) {
 		_, err = open(hosts[1], testTime)
 		require.NoError(t, err, "the other tenant's")
 	})
+}
+
+// A line for the key itself makes up for a certificate whose time is over, and
+// says who it is. A certificate that is good comes first, and revocation wins.
+func TestALineForTheKeyOfACertificateThatEnded(t *testing.T) {
+	acme := freshSigner(t)
+	h := newHost(t, acme, "acme/web-1", 1)
+	key, err := ParseSigner(h.key, nil)
+	require.NoError(t, err)
+	authority := "acme/* cert-authority " + authorized(acme) + "\n"
+	plain := "acme/replaced " + authorized(key) + "\n"
+	p := testOpener(t)
+	p.Identities = []age.Identity{p.Identities[1]}
+	open := func(created time.Time, signers, revoked string) (*Flare, error) {
+		trust(t, signers)(p)
+		revoke(t, revoked)(p)
+		return p.Open(Object{ID: testID, LastModified: testTime.Add(48 * time.Hour)}, h.flare(t, created))
+	}
+	late := testTime.Add(2 * time.Hour)
+
+	f, err := open(late, authority+plain, "")
+	require.NoError(t, err)
+	require.Equal(t, "acme/replaced", f.Principal)
+	f, err = open(testTime, authority+plain, "")
+	require.NoError(t, err)
+	require.Equal(t, h.name, f.Principal)
+
+	_, err = open(late, authority+strings.Replace(plain, " ", ` valid-before="20260101Z" `, 1), "")
+	requireReason(t, err, false, ExpiredCertificate)
+	_, err = open(late, authority+plain, "principal:acme/replaced")
+	requireReason(t, err, false, ExpiredCertificate)
+	for _, revoked := range []string{"serial:1 " + ssh.FingerprintSHA256(acme.PublicKey()), "principal:" + h.name} {
+		_, err = open(late, authority+plain, revoked)
+		requireReason(t, err, true, RevokedKey)
+	}
 }

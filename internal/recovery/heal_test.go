@@ -136,7 +136,7 @@ func notYet() []trouble {
 		}, "waiting clock", "", time.Minute + lookAgain + soon},
 		{"a version that is too old", func(w *world, f frame.Frame) func() {
 			file := func(name string) []byte {
-				data, err := os.ReadFile("../../testdata/" + name)
+				data, err := os.ReadFile("../../testdata/" + name) //nolint:gosec // a published file
 				require.NoError(w.t, err)
 				return data
 			}

@@ -61,7 +61,7 @@ func (s *scene) takenOver(ctx context.Context) {
 	s.start()
 	s.settled(ctx, 0)
 	s.kill()
-	s.judge()
+	s.judge() //nolint:contextcheck // what the test asks the store ends with the test
 	done, _ := s.tap.effects()
 	shards := map[string]bool{}
 	for _, c := range done[len(before):] {
