@@ -117,15 +117,20 @@ var exportMethods = [...]string{
 }
 
 func (d *door) call(t *testing.T, s frame.Signal, compression string, raw []byte) error {
-	conn, err := grpc.NewClient(d.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	require.NoError(t, err)
-	defer func() { require.NoError(t, conn.Close()) }()
-	options := []grpc.CallOption{grpc.ForceCodecV2(asIs{})}
+	var options []grpc.CallOption
 	if compression != "" {
 		options = append(options, grpc.UseCompressor(compression))
 	}
+	return d.callAs(t.Context(), t, s, raw, options...)
+}
+
+// callAs is a call with the metadata of ctx.
+func (d *door) callAs(ctx context.Context, t *testing.T, s frame.Signal, raw []byte, options ...grpc.CallOption) error {
+	conn, err := grpc.NewClient(d.grpc, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, conn.Close()) }()
 	var answer []byte
-	return conn.Invoke(t.Context(), exportMethods[s], raw, &answer, options...)
+	return conn.Invoke(ctx, exportMethods[s], raw, &answer, append(options, grpc.ForceCodecV2(asIs{}))...)
 }
 
 func (d *door) post(t *testing.T, s frame.Signal, mediaType, compression string, body []byte) *http.Response {

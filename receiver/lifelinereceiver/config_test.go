@@ -47,8 +47,13 @@ func TestConfig(t *testing.T) {
 	require.Equal(t, int64(8<<20), cfg.maxGRPC())
 	require.Equal(t, int64(1<<20), cfg.maxHTTP())
 
+	cfg, err = load(t, "lifeline/agent")
+	require.NoError(t, err)
+	require.True(t, cfg.Passthrough.ToLifeline())
+
 	cfg, err = load(t, "lifeline/decode")
 	require.NoError(t, err)
+	require.False(t, cfg.Passthrough.ToLifeline())
 	require.False(t, cfg.Protocols.GRPC.HasValue(), "off unless named")
 }
 
@@ -63,6 +68,9 @@ func TestConfigRefuses(t *testing.T) {
 		"topic":       "passthrough::metrics_topic",
 		"message":     "passthrough::max_message_bytes",
 		"size":        "max_message_bytes",
+		"to":          `passthrough::to: "ring" must be kafka or lifeline`,
+		"to_topic":    "passthrough::logs_topic: nothing goes to Kafka",
+		"to_message":  "passthrough::max_message_bytes: nothing goes to Kafka",
 		"metadata":    `metadata_keys: "Lifeline-Agent"`,
 		"secret":      `metadata_keys: "Authorization"`,
 		"unknown":     "ack_timout",

@@ -3,8 +3,8 @@
 // Package lifelinereceiver is the gateway's receiver: it takes OTLP over gRPC
 // and HTTP and says "done" only when the pipeline behind it is done. In
 // passthrough mode a request's own bytes, checked but not decoded, become one
-// Kafka record; in decode mode it is an ordinary OTLP receiver with the same
-// front.
+// Kafka record, or on an agent are lent to the lifeline exporter; in decode mode
+// it is an ordinary OTLP receiver with the same front.
 //
 // It stores nothing and retries nothing: whoever sent the data keeps it until
 // the answer says success. It bounds the bytes in flight before it reads them,
