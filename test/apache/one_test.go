@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/test/apache"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/trial"
 )
 
@@ -46,7 +47,7 @@ func paused(n *apache.Node) trial.Fault {
 // TestAnswersOfOneBroker is the part of the table of answers that a broker makes
 // by itself, one fault after the other on one Kafka.
 func TestAnswersOfOneBroker(t *testing.T) {
-	ctx := within(t, 150*time.Second)
+	ctx := env.Within(t, 150*time.Second)
 	c, o := start(ctx, t, 1)
 	for _, row := range []struct {
 		name  string

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/test/apache"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/stack"
 	"github.com/otel-lifeline/lifeline/test/trial"
@@ -16,7 +17,7 @@ import (
 // TestThreeBrokers is a cluster as it should be: three copies, two of them in
 // sync before an ack.
 func TestThreeBrokers(t *testing.T) {
-	c, o := start(within(t, 90*time.Second), t, 3)
+	c, o := start(env.Within(t, 90*time.Second), t, 3)
 	for _, row := range []struct {
 		name  string
 		limit time.Duration
@@ -27,7 +28,7 @@ func TestThreeBrokers(t *testing.T) {
 		{"kill", time.Minute + time.Duration(*kills)*20*time.Second, killing},
 	} {
 		t.Run(row.name, func(t *testing.T) {
-			ctx := within(t, row.limit)
+			ctx := env.Within(t, row.limit)
 			require.NoError(t, c.InSync(ctx, 3))
 			o.Dir = t.TempDir()
 			s, err := stack.New(ctx, o)

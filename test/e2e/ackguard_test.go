@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kfake"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 )
@@ -114,7 +115,7 @@ func TestCheckOpensFiles(t *testing.T) {
 // not to be trusted.
 func TestAckGuardWarns(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	s.Gateway.Env = append(s.Gateway.Env, "LIFELINE_ACK_GUARD=warn")
 	s.Gateway.Configs = append(s.Gateway.Configs, "yaml:exporters::kafka::sending_queue::enabled: true")
 	require.NoError(t, s.Gateway.Start(ctx))
@@ -126,7 +127,7 @@ func TestAckGuardWarns(t *testing.T) {
 // and the gateway runs.
 func TestAckGuardAsksTheBrokers(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	require.NoError(t, s.Kafka.Cluster().CreateTopic("weak", 1, map[string]string{
 		"cleanup.policy": "compact", "retention.ms": "60000", "max.message.bytes": "1000",
 	}))
@@ -155,7 +156,7 @@ func TestAckGuardAsksAsTheExporterDoes(t *testing.T) {
 	} {
 		t.Run(password, func(t *testing.T) {
 			s := newStack(t)
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			s.Gateway.Env = append(s.Gateway.Env, "LIFELINE_KAFKA="+cluster.ListenAddrs()[0])
 			s.Gateway.Configs = append(s.Gateway.Configs, "yaml:exporters::kafka::auth::sasl: {mechanism: SCRAM-SHA-512, username: gateway, password: "+password+"}")
 			require.NoError(t, s.Gateway.Start(ctx))
@@ -169,7 +170,7 @@ func TestAckGuardAsksAsTheExporterDoes(t *testing.T) {
 // one looks first.
 func TestRefusedReload(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	good, err := os.ReadFile(filepath.Join(configs, "gateway.yaml"))
 	require.NoError(t, err)
 	config := filepath.Join(t.TempDir(), "gateway.yaml")
@@ -195,7 +196,7 @@ func TestRefusedReload(t *testing.T) {
 // warning, and no reason to stop.
 func TestAckGuardWithoutBrokers(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 	s.Kafka.Close()
 	require.NoError(t, s.Gateway.Start(ctx))
 	_, err := s.Gateway.P.WaitLine(ctx, "warn", "exporters::kafka::brokers: "+s.Kafka.Addr()+" could not be asked")
@@ -227,7 +228,7 @@ func refusedStart(t *testing.T, sources ...string) (string, int) {
 	for _, source := range sources {
 		args = append(args, "--config", source)
 	}
-	cmd := exec.CommandContext(within(t, 60*time.Second), otelcol, args...) //nolint:gosec // our own binary
+	cmd := exec.CommandContext(env.Within(t, 60*time.Second), otelcol, args...) //nolint:gosec // our own binary
 	cmd.Env = append(os.Environ(), "LIFELINE_GRPC="+addrs[0], "LIFELINE_HTTP="+addrs[1], "LIFELINE_RECOVERY_HTTP="+addrs[2],
 		"LIFELINE_HEALTH="+addrs[3], "LIFELINE_METRICS_PORT="+port)
 	out, _ := cmd.CombinedOutput() // the caller looks at the exit code

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -40,7 +41,7 @@ func agent(s *stack.Stack, out *sink, env ...string) {
 // and the remedy. The agent runs, and delivers.
 func TestBrokenKeyFiles(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 	out := newSink(t, nil)
 	agent(s, out)
 	recipients, err := os.ReadFile(s.Path("keys", "recipients.txt"))
@@ -98,7 +99,7 @@ func TestBrokenBucket(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStack(t)
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			out := newSink(t, unavailable)
 			require.NoError(t, tc.account.WriteFile(s.Path("keys", "s3-broken")))
 			agent(s, out, "LIFELINE_MAX_AGE=2s", "LIFELINE_BUCKET="+tc.bucket, "LIFELINE_AGENT_CREDENTIALS="+s.Path("keys", "s3-broken"))
@@ -135,7 +136,7 @@ func TestGatewayThatDoesNotAck(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := newStack(t)
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			out := newSink(t, tc.answer)
 			agent(s, out)
 			require.NoError(t, s.Agent.Start(ctx))
@@ -167,7 +168,7 @@ func page(status int) http.HandlerFunc {
 // agent keeps it until it reaches the right one.
 func TestUnknownAudience(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_AUDIENCE=other", "LIFELINE_SCRAPE_INTERVAL=1h")
 	s.Agent.Configs = append(s.Agent.Configs, quickly)
 	require.NoError(t, s.Gateway.Start(ctx))

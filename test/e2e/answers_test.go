@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -110,7 +111,7 @@ func TestAnswerTable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs}, trial.Soon)
 			tr.Start(ctx)
 			tr.WarmUp(ctx)
@@ -122,7 +123,7 @@ func TestAnswerTable(t *testing.T) {
 // TestNotReadyWithoutAnEnd: a gateway that can never write to a topic again stops
 // being ready, for whoever asks its health check as docs/OPERATIONS.md says.
 func TestNotReadyWithoutAnEnd(t *testing.T) {
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs}, trial.Soon,
 		"yaml:extensions::health_check::component_health: {include_permanent_errors: true, include_recoverable_errors: true}")
 	require.NoError(t, tr.Gateway.Launch("--feature-gates=+extension.healthcheck.useComponentStatus"))

@@ -13,6 +13,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -28,7 +29,7 @@ func TestFlareByHand(t *testing.T) {
 		}
 	}
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	desk := &desk{t: t, dir: t.TempDir(), age: newestAge(t)}
 	blocks := readmeBlocks(t, "## First keys, first flare")
 	require.Len(t, blocks, 3)

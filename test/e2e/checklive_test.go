@@ -28,6 +28,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 )
 
@@ -113,7 +114,7 @@ func (f *front) check(t *testing.T, role string, a s3.Account) liveReport {
 		args = append(args, "yaml:extensions::flare_recovery::forward::http: "+server, "yaml:extensions::flare_recovery::s3: "+bucket)
 	}
 	var stdout, stderr bytes.Buffer
-	check := exec.CommandContext(within(t, time.Minute), lifeline, args...) //nolint:gosec // our own binary
+	check := exec.CommandContext(env.Within(t, time.Minute), lifeline, args...) //nolint:gosec // our own binary
 	check.Stdout, check.Stderr = &stdout, &stderr
 	err := check.Run()
 	var report liveReport

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 )
 
@@ -18,7 +19,7 @@ import (
 // as it was, and nothing of it goes to Kafka.
 func TestCorruptObject(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	root := s.S3.SDK(s3.Root)
 	id, garbage := frame.RandomHex(), random(t, 8192)
 	_, err := root.PutObject(ctx, &awss3.PutObjectInput{Bucket: aws.String(s3.Bucket), Key: aws.String(s3.Prefix + id + ".age"), Body: bytes.NewReader(garbage)})

@@ -6,6 +6,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
@@ -13,7 +14,7 @@ import (
 // through the bucket to the recovery that decodes it, and to nobody else.
 func TestDrill(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_DRILL_INTERVAL=2s", "LIFELINE_MAX_AGE=2s", "LIFELINE_SCRAPE_INTERVAL=1h")
 	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")
 	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {

@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"golang.org/x/mod/semver"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -52,7 +53,7 @@ func onePartition(t *testing.T, b *kafka.Broker) {
 // TestFalseAckOfAnOldClient shows the fault itself: the Kafka client that the
 // exporter would bring along says that B is written, and Kafka has no B.
 func TestFalseAckOfAnOldClient(t *testing.T) {
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	b, err := kafka.Start(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(b.Close)
@@ -106,7 +107,7 @@ func oldClient(ctx context.Context, t *testing.T, args ...string) (produce func(
 // TestNoFalseAck plays the same with the shipped gateway: whatever it acks is in
 // Kafka.
 func TestNoFalseAck(t *testing.T) {
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs}, trial.Soon, "yaml:exporters::kafka::timeout: 2s")
 	onePartition(t, tr.Kafka)
 	tr.Start(ctx)

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 )
 
 // TestFIPSOnly: where the algorithms of flares are forbidden, whoever can do
@@ -16,7 +17,7 @@ import (
 func TestFIPSOnly(t *testing.T) {
 	const only = "GODEBUG=fips140=only"
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 
 	s.Recovery.Env = append(s.Recovery.Env, only)
 	require.NoError(t, s.Recovery.Launch())

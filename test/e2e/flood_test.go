@@ -21,6 +21,7 @@ import (
 	"golang.org/x/net/http2/hpack"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
@@ -41,7 +42,7 @@ func TestFlood(t *testing.T) {
 	s, err := stack.NewGateway(stack.Options{Otelcol: otelcol, Configs: configs, Dir: t.TempDir()})
 	t.Cleanup(func() { require.NoError(t, s.Close()) })
 	require.NoError(t, err)
-	ctx := within(t, 3*time.Minute)
+	ctx := env.Within(t, 3*time.Minute)
 	require.NoError(t, s.Gateway.Start(ctx))
 	idle, err := s.Gateway.P.RSS()
 	require.NoError(t, err)

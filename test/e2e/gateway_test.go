@@ -13,6 +13,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
@@ -20,7 +21,7 @@ import (
 // of it reaches Kafka, and good requests pass as if nothing had been.
 func TestGarbageOnBothPorts(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	require.NoError(t, s.Gateway.Start(ctx))
 	for _, addr := range []string{s.Addr.GatewayGRPC, s.Addr.GatewayHTTP} {
 		for _, garbage := range [][]byte{random(t, 1<<16), []byte("GET / HTTP/1.1\r\n\r\n"), []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + string(random(t, 4096)))} {

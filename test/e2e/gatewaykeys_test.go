@@ -18,6 +18,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -27,7 +28,7 @@ import (
 // authority, for which agents have to be restarted. Nothing is lost and nothing is flared.
 func TestRotationOfTheGatewaysKeys(t *testing.T) {
 	s := newStack(t)
-	r := &rotation{Stack: s, t: t, ctx: within(t, 3*time.Minute)}
+	r := &rotation{Stack: s, t: t, ctx: env.Within(t, 3*time.Minute)}
 	first := newAuthority(t, "first")
 	first.issue(r, "tls.pem", "gateway")
 	first.issue(r, "client.pem", "host-17")

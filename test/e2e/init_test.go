@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -19,7 +20,7 @@ import (
 // flares, and from there to Kafka, with acks that prove themselves all the way.
 func TestInit(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 	dir := s.Path("init")
 	_, err := s.Run(ctx, "init", dir, "--principal", stack.Principal, "--audience", "init-test", "--bucket", s3.Bucket,
 		"--region", s3.Region, "--endpoint", s.Guard.Endpoint(), "--gateway", "http://"+s.Addr.GatewayHTTP, "--kafka", s.Brokers)

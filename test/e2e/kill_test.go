@@ -4,14 +4,13 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -25,15 +24,7 @@ const brokerDir, brokerAddr = "E2E_BROKER_DIR", "E2E_BROKER_ADDR"
 
 // runBroker is an embedded broker in a process of its own, until that is killed.
 func runBroker() error {
-	_, text, err := net.SplitHostPort(os.Getenv(brokerAddr))
-	if err != nil {
-		return err
-	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return err
-	}
-	if _, err := kafka.StartAt(os.Getenv(brokerDir), port); err != nil {
+	if _, err := kafka.StartAt(os.Getenv(brokerDir), os.Getenv(brokerAddr)); err != nil {
 		return err
 	}
 	fmt.Println("the broker listens")
@@ -62,7 +53,7 @@ func (b *broker) kill(ctx context.Context) error {
 // TestKill kills the gateway and the broker with SIGKILL, in turn, under load from
 // bare clients, a stock exporter and a Lifeline agent.
 func TestKill(t *testing.T) {
-	ctx := within(t, 60*time.Second+time.Duration(*kills)*15*time.Second)
+	ctx := env.Within(t, 60*time.Second+time.Duration(*kills)*15*time.Second)
 	addrs, err := proc.FreeAddrs(1)
 	require.NoError(t, err)
 	b := &broker{env: append(os.Environ(), brokerDir+"="+t.TempDir(), brokerAddr+"="+addrs[0])}

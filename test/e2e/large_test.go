@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
 	"github.com/otel-lifeline/lifeline/test/trial"
 )
@@ -18,7 +19,7 @@ import (
 // with more than 8000 that fit. A stock sender is told of the one and loses none
 // of the others; a Lifeline agent is told to split, and nothing is written.
 func TestOneLargeRecordAmongManySmall(t *testing.T) {
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs})
 	tr.Start(ctx)
 	var small []byte // a stock batch processor sends as much
@@ -58,7 +59,7 @@ func largeSpan(t *testing.T) []byte {
 // TestUndecodable: data that is proven bad is the one thing a client is told not
 // to bring again, on both protocols, and nothing of it reaches Kafka.
 func TestUndecodable(t *testing.T) {
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	tr := trial.New(t, stack.Options{Otelcol: otelcol, Configs: configs})
 	tr.Start(ctx)
 	good := tr.Request(1)

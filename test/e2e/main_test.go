@@ -4,16 +4,15 @@
 package e2e
 
 import (
-	"context"
+	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
 
@@ -33,37 +32,14 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run takes the binaries that OTELCOL and LIFELINE name, or builds them, so that
-// a plain `go test` never tests old ones.
-func run(m *testing.M) (int, error) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
+func run(m *testing.M) (code int, err error) {
+	e, err := env.Open()
+	defer func() { err = errors.Join(err, e.Close()) }()
+	otelcol, lifeline, configs = e.Otelcol, e.Lifeline, e.Configs
 	if err != nil {
 		return 0, err
 	}
-	configs = filepath.Join(root, "testdata", "configs")
-	otelcol, lifeline = os.Getenv("OTELCOL"), os.Getenv("LIFELINE")
-	if otelcol == "" || lifeline == "" {
-		dir, err := os.MkdirTemp("", "lifeline-e2e-")
-		if err != nil {
-			return 0, err
-		}
-		defer func() { _ = os.RemoveAll(dir) }()
-		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dir+"/", "./cmd/otelcol-lifeline", "./cmd/lifeline") //nolint:gosec // our own paths
-		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build the binaries: %w\n%s", err, out)
-		}
-		otelcol, lifeline = filepath.Join(dir, "otelcol-lifeline"), filepath.Join(dir, "lifeline")
-	}
 	return m.Run(), nil
-}
-
-// within bounds a test; what it waits for has to happen in that time.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }
 
 // newStack starts Kafka and S3 and describes the collectors. One stack runs at

@@ -10,6 +10,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/s3"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -43,7 +44,7 @@ func TestFaultsOfThePUT(t *testing.T) {
 	for name, fault := range map[string]s3.Fault{"dropped": s3.Drop, "stored but not answered": s3.LostAck, "slow down": s3.SlowDown} {
 		t.Run(name, func(t *testing.T) {
 			s := newStack(t)
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			s.Agent.Env = append(s.Agent.Env, "LIFELINE_MAX_AGE=2s", "LIFELINE_SCRAPE_INTERVAL=1h")
 			s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")
 			require.NoError(t, s.Agent.Start(ctx))
@@ -67,7 +68,7 @@ func TestFaultsOfThePUT(t *testing.T) {
 // all of it is there.
 func TestKafkaOutage(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_MAX_AGE=6s", "LIFELINE_SCRAPE_INTERVAL=1h")
 	s.Agent.Configs = append(s.Agent.Configs, quickly)
 	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/s3"
@@ -99,7 +100,7 @@ func (r *rotation) says(p *proc.Process, do func(), parts ...string) {
 // is turned round by mistake, flares wait and come when it is put right.
 func TestRotation(t *testing.T) {
 	s := newStack(t)
-	r := &rotation{Stack: s, t: t, ctx: within(t, 4*time.Minute)}
+	r := &rotation{Stack: s, t: t, ctx: env.Within(t, 4*time.Minute)}
 	nowhere, err := proc.FreeAddrs(1)
 	require.NoError(t, err)
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_GATEWAY=http://"+nowhere[0], "LIFELINE_MAX_AGE=2s", "LIFELINE_SCRAPE_INTERVAL=1h")

@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -18,7 +19,7 @@ func TestExporterOverGRPC(t *testing.T) {
 	for _, compression := range []string{"zstd", "gzip", "none"} {
 		t.Run("stock receiver "+compression, func(t *testing.T) {
 			s := newStack(t)
-			ctx := within(t, 60*time.Second)
+			ctx := env.Within(t, 60*time.Second)
 			out := newSink(t, nil)
 			addrs, err := proc.FreeAddrs(1)
 			require.NoError(t, err)
@@ -37,7 +38,7 @@ func TestExporterOverGRPC(t *testing.T) {
 	}
 	t.Run("our gateway", func(t *testing.T) {
 		s := newStack(t)
-		ctx := within(t, 90*time.Second)
+		ctx := env.Within(t, 90*time.Second)
 		out := newSink(t, nil)
 		s.Consumer.Configs = append(s.Consumer.Configs, testdata(t, "announce.yaml"))
 		s.Consumer.Env = append(s.Consumer.Env, "OUT_HTTP="+out.addr)

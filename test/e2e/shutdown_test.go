@@ -18,6 +18,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 	"github.com/otel-lifeline/lifeline/test/bench"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/s3"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -139,7 +140,7 @@ const usable = 56 << 20
 // TestSIGTERMWithAFullRing: no gateway, a tenth of a CPU and 50 Mbit/s to the
 // bucket. All that was accepted is in flares when the process has ended.
 func TestSIGTERMWithAFullRing(t *testing.T) {
-	ctx := within(t, 3*time.Minute)
+	ctx := env.Within(t, 3*time.Minute)
 	c := newCutOff(ctx, t, newStack(t))
 	c.line.Shut(true) // so that the ring fills, whatever flares do
 	c.fill(ctx, t, 0.9*usable)
@@ -160,7 +161,7 @@ func TestSIGTERMWithAFullRing(t *testing.T) {
 // TestSIGTERMWithNoWayOut: neither gateway nor bucket. What is lost is told, to
 // the last span.
 func TestSIGTERMWithNoWayOut(t *testing.T) {
-	ctx := within(t, 2*time.Minute)
+	ctx := env.Within(t, 2*time.Minute)
 	c := newCutOff(ctx, t, newStack(t))
 	c.line.Shut(true)
 	c.fill(ctx, t, 20<<20)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/proc"
 	"github.com/otel-lifeline/lifeline/test/stack"
 )
@@ -67,7 +68,7 @@ func stock(t *testing.T, s *stack.Stack, config string, env ...string) (*stack.R
 // consumer config, up to its files.
 func TestStockEndToEnd(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 90*time.Second)
+	ctx := env.Within(t, 90*time.Second)
 	out := newSink(t, nil)
 	s.Consumer.Configs = append(s.Consumer.Configs, testdata(t, "announce.yaml"))
 	s.Consumer.Env = append(s.Consumer.Env, "OUT_HTTP="+out.addr)
@@ -140,7 +141,7 @@ func toProto(signal frame.Signal, json []byte) ([]byte, error) {
 // TestExporterToStockReceiver sends with our exporter to a stock otlp receiver.
 func TestExporterToStockReceiver(t *testing.T) {
 	s := newStack(t)
-	ctx := within(t, 60*time.Second)
+	ctx := env.Within(t, 60*time.Second)
 	out := newSink(t, nil)
 	receiver, addr := stock(t, s, "receiver.yaml", "OUT_HTTP="+out.addr)
 	s.Agent.Env = append(s.Agent.Env, "LIFELINE_GATEWAY=http://"+addr, "LIFELINE_SCRAPE_INTERVAL=1h")

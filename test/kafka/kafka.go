@@ -16,6 +16,8 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/otel-lifeline/lifeline/test/proc"
 )
 
 // The topics that the shipped gateway config writes.
@@ -42,22 +44,28 @@ type Broker struct {
 }
 
 // Start starts a broker that keeps its data in dir, on a free port of 127.0.0.1
-// which it keeps for its whole life. The topics are there when Start returns.
-func Start(dir string) (*Broker, error) { return StartAt(dir, 0) }
-
-// StartAt is Start on the port named; 0 is a free one.
-func StartAt(dir string, port int) (*Broker, error) {
-	b := &Broker{dir: dir, port: port}
-	if err := b.open(); err != nil {
+// which it keeps for its whole life: nothing else gets it while the broker is down.
+// The topics are there when Start returns.
+func Start(dir string) (*Broker, error) {
+	addrs, err := proc.FreeAddrs(1)
+	if err != nil {
 		return nil, err
 	}
-	_, own, err := net.SplitHostPort(b.cluster.ListenAddrs()[0])
-	if err == nil {
-		b.port, err = strconv.Atoi(own)
-	}
+	return StartAt(dir, addrs[0])
+}
+
+// StartAt is Start on an address of 127.0.0.1.
+func StartAt(dir, addr string) (*Broker, error) {
+	_, text, err := net.SplitHostPort(addr)
 	if err != nil {
-		b.Close()
 		return nil, fmt.Errorf("read the broker's address: %w", err)
+	}
+	b := &Broker{dir: dir}
+	if b.port, err = strconv.Atoi(text); err != nil {
+		return nil, fmt.Errorf("read the broker's address: %w", err)
+	}
+	if err := b.open(); err != nil {
+		return nil, err
 	}
 	return b, nil
 }

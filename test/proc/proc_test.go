@@ -1,7 +1,6 @@
 package proc
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"net/http"
@@ -14,6 +13,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/test/env"
 )
 
 // TestMain lets the test binary be the child: CHILD names what it does.
@@ -22,10 +23,7 @@ func TestMain(m *testing.M) {
 	case "":
 		os.Exit(m.Run())
 	case "polite": // ends well on SIGTERM
-		c := make(chan os.Signal, 1)
-		signal.Notify(c, syscall.SIGTERM)
-		fmt.Println("ready to go")
-		<-c
+		waitForSIGTERM("ready to go")
 		fmt.Fprintln(os.Stderr, "bye")
 	case "busy": // uses all the CPU time it gets
 		fmt.Println("turning")
@@ -35,10 +33,25 @@ func TestMain(m *testing.M) {
 			fmt.Println(line)
 		}
 		select {} // until it is killed
+	case "addrs": // takes ports, and uses none
+		addrs, err := FreeAddrs(3 * blockSize)
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		waitForSIGTERM("addresses " + strings.Join(addrs, " "))
 	case "broken":
 		fmt.Println("exporters::lifeline: no endpoint")
 		os.Exit(3)
 	}
+}
+
+// waitForSIGTERM says something once a signal would be heard.
+func waitForSIGTERM(say string) {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	fmt.Println(say)
+	<-c
 }
 
 // cpuTime returns the CPU time of this process, in nanoseconds.
@@ -57,16 +70,9 @@ func child(t *testing.T, kind string) *Process {
 	return p
 }
 
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
-}
-
 func TestStopIsPolite(t *testing.T) {
 	p := child(t, "polite")
-	ctx := within(t, 20*time.Second)
+	ctx := env.Within(t, 20*time.Second)
 	line, err := p.WaitLine(ctx, "ready", "go")
 	require.NoError(t, err)
 	require.Equal(t, "ready to go", line)
@@ -79,7 +85,7 @@ func TestStopIsPolite(t *testing.T) {
 
 func TestKillIsNot(t *testing.T) {
 	p := child(t, "polite")
-	ctx := within(t, 20*time.Second)
+	ctx := env.Within(t, 20*time.Second)
 	_, err := p.WaitLine(ctx, "ready")
 	require.NoError(t, err)
 	p.Kill()
@@ -89,7 +95,7 @@ func TestKillIsNot(t *testing.T) {
 
 func TestFailureShowsTheOutput(t *testing.T) {
 	p := child(t, "broken")
-	ctx := within(t, 20*time.Second)
+	ctx := env.Within(t, 20*time.Second)
 	err := p.Wait(ctx)
 	require.ErrorContains(t, err, "exit status 3")
 	require.ErrorContains(t, err, "no endpoint")
@@ -121,13 +127,29 @@ func TestScrapeOfAnErrorIsNone(t *testing.T) {
 	require.ErrorContains(t, err, "404")
 }
 
-func TestFreeAddrsDifferAndAreFree(t *testing.T) {
-	addrs, err := FreeAddrs(20)
-	require.NoError(t, err)
+// Test binaries run side by side: what one was told is free must not be told to
+// another one before the first listens there.
+func TestFreeAddrsBelongToOneProcess(t *testing.T) {
+	ctx := env.Within(t, 20*time.Second)
+	const n = 3 * blockSize
 	seen := map[string]bool{}
-	for _, addr := range addrs {
-		require.False(t, seen[addr])
-		seen[addr] = true
+	add := func(addrs []string) {
+		require.Len(t, addrs, n)
+		for _, addr := range addrs {
+			require.False(t, seen[addr], addr)
+			seen[addr] = true
+		}
+	}
+	for range 5 {
+		p := child(t, "addrs")
+		line, err := p.WaitLine(ctx, "addresses")
+		require.NoError(t, err)
+		add(strings.Fields(line)[1:])
+	}
+	own, err := FreeAddrs(n)
+	require.NoError(t, err)
+	add(own)
+	for _, addr := range own {
 		l, err := net.Listen("tcp", addr)
 		require.NoError(t, err)
 		require.NoError(t, l.Close())

@@ -6,12 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"net/http"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 )
 
@@ -105,35 +102,6 @@ func (s Samples) Has(metric string) bool {
 		}
 	}
 	return false
-}
-
-const firstPort, ports = 20000, 12000
-
-// nextPort is where the next search of this process for a free port begins. An
-// address is not handed out twice before all others were: whoever has it may
-// not listen there yet.
-var nextPort atomic.Int64
-
-func init() { nextPort.Store(rand.Int64N(ports)) } //nolint:gosec // no secret
-
-// FreeAddrs returns n different addresses of 127.0.0.1 that were free a moment
-// ago. Their ports lie below those that the system gives to outgoing
-// connections, so that a server that was killed finds its port again.
-func FreeAddrs(n int) ([]string, error) {
-	var addrs []string
-	for range ports {
-		if len(addrs) == n {
-			return addrs, nil
-		}
-		addr := net.JoinHostPort("127.0.0.1", strconv.FormatInt(firstPort+nextPort.Add(1)%ports, 10))
-		l, err := net.Listen("tcp", addr)
-		if err != nil {
-			continue
-		}
-		_ = l.Close()
-		addrs = append(addrs, addr)
-	}
-	return nil, fmt.Errorf("find %d free ports on 127.0.0.1 from %d on: found %d", n, firstPort, len(addrs))
 }
 
 func get(ctx context.Context, url string) (io.ReadCloser, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 )
 
 // scene is one flare of every kind in the bucket of a rig.
@@ -49,7 +50,7 @@ func newScene(t *testing.T) *scene {
 func TestCrashAtEveryCall(t *testing.T) {
 	clean := newScene(t)
 	clean.start()
-	clean.settled(within(t, 30*time.Second), 0)
+	clean.settled(env.Within(t, 30*time.Second), 0)
 	clean.kill()
 	calls := clean.tap.calls()
 	clean.judge()
@@ -80,7 +81,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 // records arrived twice.
 func crash(t *testing.T, name string, n int, when moment) int64 {
 	s := newScene(t)
-	ctx := within(t, time.Minute)
+	ctx := env.Within(t, time.Minute)
 	s.dieAt(ctx, n, when, func(c call) bool { return c.name == name })
 	s.start()
 	s.settled(ctx, 0)
@@ -95,7 +96,7 @@ func crash(t *testing.T, name string, n int, when moment) int64 {
 func TestDeadlyFlare(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ctx := within(t, time.Minute)
+	ctx := env.Within(t, time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
 	deadly, data := a.seal(flare.Rejected, a.logs(1))

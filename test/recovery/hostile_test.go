@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
 )
 
 var (
@@ -27,7 +28,7 @@ var (
 // forwarded but that, and memory stays bounded.
 func TestHostileBucket(t *testing.T) {
 	r := newRig(t)
-	ctx := within(t, 5*time.Minute)
+	ctx := env.Within(t, 5*time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
 	head := []byte("age-encryption.org/v1\n-> X25519 ")
@@ -80,7 +81,7 @@ func count(calls []call, name string) int {
 // TestManyFlares: counts are exact, through real processes.
 func TestManyFlares(t *testing.T) {
 	r := newRig(t)
-	ctx := within(t, 10*time.Minute)
+	ctx := env.Within(t, 10*time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
 	for range *flares {
@@ -101,7 +102,7 @@ func TestManyFlares(t *testing.T) {
 func TestFailingStore(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
-	ctx := within(t, 2*time.Minute)
+	ctx := env.Within(t, 2*time.Minute)
 	var calls, failed atomic.Int64
 	faults := []func(w http.ResponseWriter){
 		func(http.ResponseWriter) { panic(http.ErrAbortHandler) },
@@ -137,7 +138,7 @@ func TestFailingStore(t *testing.T) {
 func TestKeysWhileItRuns(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	ctx := within(t, time.Minute)
+	ctx := env.Within(t, time.Minute)
 	one, two, three := r.agent("acme/host-1"), r.agent("acme/host-2"), r.agent("acme/host-3")
 	r.write("revoked", "# nobody")
 	r.more = append(r.more, "yaml:extensions::flare_recovery::revoked_file: "+r.dir+"/revoked")

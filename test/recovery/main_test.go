@@ -5,11 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/s3"
 )
 
@@ -30,39 +29,17 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// run takes the binary that OTELCOL names, or builds it, so that a plain
-// `go test` never tests an old one.
 func run(m *testing.M) (code int, err error) {
-	root, err := filepath.Abs(filepath.Join("..", ".."))
+	e, err := env.Open()
+	defer func() { err = errors.Join(err, e.Close()) }()
 	if err != nil {
 		return 0, err
 	}
-	dir, err := os.MkdirTemp("", "lifeline-recovery-")
-	if err != nil {
-		return 0, err
-	}
-	defer func() { _ = os.RemoveAll(dir) }()
-	config = filepath.Join(root, "testdata", "configs", "recovery.yaml")
-	if otelcol = os.Getenv("OTELCOL"); otelcol == "" {
-		otelcol = filepath.Join(dir, "otelcol-lifeline")
-		build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", otelcol, "./cmd/otelcol-lifeline") //nolint:gosec // our own paths
-		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-		if out, err := build.CombinedOutput(); err != nil {
-			return 0, fmt.Errorf("build the binary: %w\n%s", err, out)
-		}
-	}
-	objects = filepath.Join(dir, "s3", "objects")
-	if store, err = s3.Start(context.Background(), s3.Options{Dir: filepath.Join(dir, "s3")}); err != nil {
+	otelcol, config = e.Otelcol, filepath.Join(e.Configs, "recovery.yaml")
+	objects = filepath.Join(e.Dir, "s3", "objects")
+	if store, err = s3.Start(context.Background(), s3.Options{Dir: filepath.Join(e.Dir, "s3")}); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Stop()) }()
 	return m.Run(), nil
-}
-
-// within bounds a test; what it waits for has to happen in that time.
-func within(t *testing.T, d time.Duration) context.Context {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), d)
-	t.Cleanup(cancel)
-	return ctx
 }

@@ -13,7 +13,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -31,6 +30,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/deploy/policies"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/test/proc"
 )
 
 // Names that the server is set up with.
@@ -84,9 +84,11 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		return nil, err
 	}
 	if s.addr == "" {
-		if s.addr, err = freeAddr(ctx); err != nil {
+		addrs, err := proc.FreeAddrs(1)
+		if err != nil {
 			return nil, err
 		}
+		s.addr = addrs[0]
 	}
 	if err := s.run(ctx, o.Dir); err != nil {
 		return nil, errors.Join(fmt.Errorf("start S3 on %s: %w", s.addr, err), os.Chdir(s.cwd))
@@ -232,13 +234,4 @@ func sdk(endpoint string, a Account) *awss3.Client {
 			return aws.Credentials{AccessKeyID: a.AccessKeyID, SecretAccessKey: a.SecretAccessKey}, nil
 		}),
 	})
-}
-
-// freeAddr returns an address that was free a moment ago.
-func freeAddr(ctx context.Context) (string, error) {
-	l, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return l.Addr().String(), l.Close()
 }
