@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/test/env"
 )
 
 // leaseCall is a call about leases that a process dies at.
@@ -78,7 +80,7 @@ func (s *scene) takenOver(ctx context.Context) {
 // and everything ends as it does without a crash.
 func TestCrashAtEveryLeaseCall(t *testing.T) {
 	clean := newLeased(t)
-	ctx := within(t, 30*time.Second)
+	ctx := env.Within(t, 30*time.Second)
 	clean.start()
 	clean.settled(ctx, 0)
 	require.NoError(t, clean.p.Stop(ctx))
@@ -111,7 +113,7 @@ func TestCrashAtEveryLeaseCall(t *testing.T) {
 
 func crashWithLeases(t *testing.T, c leaseCall) {
 	s := newLeased(t)
-	ctx := within(t, time.Minute)
+	ctx := env.Within(t, time.Minute)
 	asked, end := s.refuse()
 	trap := c.trap(s.rig)
 	s.start()
@@ -135,7 +137,7 @@ func crashWithLeases(t *testing.T, c leaseCall) {
 // due after 20 s. All processes wait for it at the same time.
 func TestCrashWhileLeasesAreRenewed(t *testing.T) {
 	t.Parallel()
-	ctx := within(t, 2*time.Minute)
+	ctx := env.Within(t, 2*time.Minute)
 	type row struct {
 		*scene
 		trap *trap
@@ -165,7 +167,7 @@ func TestCrashWhileLeasesAreRenewed(t *testing.T) {
 func TestLeasesOfTheDead(t *testing.T) {
 	t.Parallel()
 	s := newLeased(t)
-	ctx := within(t, time.Minute)
+	ctx := env.Within(t, time.Minute)
 	s.dieAt(ctx, 1, before, func(c call) bool { return c.name == "forward" })
 	left, _ := s.tap.effects()
 	s.start()
