@@ -27,13 +27,13 @@ func TestAdmission(t *testing.T) {
 		// Whoever waits longest is served first, also before one who needs less.
 		order := make(chan int64, 2)
 		for _, n := range []int64{90, 20} {
-			go func() {
+			background(t, func() {
 				r, err := a.acquire(t.Context(), n)
 				if err == nil {
 					order <- n
 					r.release()
 				}
-			}()
+			})
 			synctest.Wait()
 		}
 		first.release()
@@ -46,10 +46,10 @@ func TestAdmission(t *testing.T) {
 		first, err = a.acquire(t.Context(), 80)
 		require.NoError(t, err)
 		ctx, cancel := context.WithCancel(t.Context())
-		go func() { _, _ = a.acquire(ctx, 90) }()
+		background(t, func() { _, _ = a.acquire(ctx, 90) })
 		synctest.Wait()
 		behind := make(chan error, 1)
-		go func() { _, err := a.acquire(t.Context(), 20); behind <- err }()
+		background(t, func() { _, err := a.acquire(t.Context(), 20); behind <- err })
 		synctest.Wait()
 		cancel()
 		require.NoError(t, <-behind)

@@ -122,7 +122,7 @@ func TestClientThatLeavesDoesNotCancelTheWrite(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			gone := make(chan reply, 1)
 			raw := encoded(t, frame.Traces, 3)
-			go func() { gone <- send(ctx, g, protocol, raw) }()
+			background(t, func() { gone <- send(ctx, g, protocol, raw) })
 			write := <-started
 			cancel()
 			require.Equal(t, codes.Canceled, (<-gone).status.Code())

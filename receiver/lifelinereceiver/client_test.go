@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,4 +135,13 @@ func requireUnavailable(t *testing.T, r reply) {
 		require.Equal(t, http.StatusServiceUnavailable, r.httpCode)
 		require.Contains(t, []string{"1", "2", "3"}, r.header.Get("Retry-After"))
 	}
+}
+
+// background runs f beside the test, which does not end before f does: its own
+// context has ended by then.
+func background(t *testing.T, f func()) {
+	t.Helper()
+	var wg sync.WaitGroup
+	wg.Go(f)
+	t.Cleanup(wg.Wait)
 }

@@ -59,14 +59,14 @@ func TestEveryRequestIsVisible(t *testing.T) {
 		raw := encoded(t, frame.Traces, 3)
 		answers := make(chan *refusal, 2)
 		own := map[string]string{frame.HeaderBatchID: rootID, frame.HeaderFrame: header}
-		go func() { answers <- ask(ctx, g, raw, own, nil) }()
+		background(t, func() { answers <- ask(ctx, g, raw, own, nil) })
 		<-started
 		time.Sleep(2 * time.Second)
-		go func() { answers <- ask(ctx, g, raw, own, nil) }() // joins
+		background(t, func() { answers <- ask(ctx, g, raw, own, nil) }) // joins
 		synctest.Wait()
 		held, err := g.admission.acquire(t.Context(), g.admission.room())
 		require.NoError(t, err)
-		go func() { _ = ask(ctx, g, raw, nil, nil) }() // finds no room
+		background(t, func() { _ = ask(ctx, g, raw, nil, nil) }) // finds no room
 		synctest.Wait()
 
 		request := inflight.Request{Peer: "10.0.0.7:4711", Agent: "acme/host-17", Signal: frame.Traces, Stage: inflight.Writing}
@@ -123,7 +123,7 @@ func TestNotReadyWhileAWriteHangs(t *testing.T) {
 		g.host = host
 		g.watching.Go(g.watch)
 		raw := encoded(t, frame.Traces, 3)
-		go func() { _ = ask(t.Context(), g, raw, nil, nil) }()
+		background(t, func() { _ = ask(t.Context(), g, raw, nil, nil) })
 		<-started
 		time.Sleep(g.cfg.AckTimeout)
 		synctest.Wait()

@@ -58,7 +58,7 @@ func TestResendsJoinTheWriteInProgress(t *testing.T) {
 		for n := range frames {
 			raw := encoded(t, frame.Traces, n+1)
 			id := frame.NewBatchID()
-			go func() {
+			background(t, func() {
 				for range attempts + 1 {
 					refused := ask(t.Context(), g, raw, map[string]string{frame.HeaderBatchID: string(id)}, nil)
 					if refused == nil {
@@ -69,7 +69,7 @@ func TestResendsJoinTheWriteInProgress(t *testing.T) {
 						late.Add(1)
 					}
 				}
-			}()
+			})
 		}
 		time.Sleep(time.Minute + time.Second)
 		synctest.Wait()
@@ -149,7 +149,7 @@ func TestFailedWritesAreNotRemembered(t *testing.T) {
 		id := map[string]string{frame.HeaderBatchID: rootID}
 		answers := make(chan *refusal, 2)
 		for range 2 {
-			go func() { answers <- ask(t.Context(), g, raw, id, nil) }()
+			background(t, func() { answers <- ask(t.Context(), g, raw, id, nil) })
 		}
 		synctest.Wait()
 		fail <- errDown
@@ -170,10 +170,10 @@ func TestWhoeverLeavesTakesNobodyWithHim(t *testing.T) {
 		id := map[string]string{frame.HeaderBatchID: rootID}
 		ctx, cancel := context.WithCancel(t.Context())
 		first, second, other := make(chan *refusal, 1), make(chan *refusal, 1), make(chan *refusal, 1)
-		go func() { first <- ask(ctx, g, raw, id, nil) }()
+		background(t, func() { first <- ask(ctx, g, raw, id, nil) })
 		write := <-started
-		go func() { second <- ask(t.Context(), g, raw, id, nil) }()
-		go func() { other <- ask(t.Context(), g, raw, nil, nil) }()
+		background(t, func() { second <- ask(t.Context(), g, raw, id, nil) })
+		background(t, func() { other <- ask(t.Context(), g, raw, nil, nil) })
 		neighbour := <-started
 		synctest.Wait()
 		cancel()

@@ -94,7 +94,7 @@ func TestResendsOfWhatIsLent(t *testing.T) {
 		full = false
 		answers := make(chan *refusal, 3)
 		for range cap(answers) {
-			go func() { answers <- ask(t.Context(), g, raw, own, nil) }()
+			background(t, func() { answers <- ask(t.Context(), g, raw, own, nil) })
 		}
 		for range cap(answers) {
 			require.Nil(t, <-answers)

@@ -249,7 +249,7 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	})
 	answers := make(chan reply, 2)
 	for _, protocol := range protocols {
-		go func() { answers <- send(t.Context(), g, protocol, raw) }()
+		background(t, func() { answers <- send(t.Context(), g, protocol, raw) })
 	}
 	<-started
 	<-started
@@ -257,7 +257,7 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 		requireUnavailable(t, send(t.Context(), g, protocol, raw))
 	}
 	small := encoded(t, frame.Traces, 1)
-	go send(t.Context(), g, "http", small)
+	background(t, func() { send(t.Context(), g, "http", small) })
 	<-started // what is small fits
 	for range 3 {
 		finish <- nil
@@ -265,7 +265,7 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	require.Equal(t, codes.OK, (<-answers).status.Code())
 	require.Equal(t, codes.OK, (<-answers).status.Code())
 	g.writes.Wait()
-	go call(t.Context(), g, raw)
+	background(t, func() { call(t.Context(), g, raw) })
 	<-started
 	finish <- nil
 }

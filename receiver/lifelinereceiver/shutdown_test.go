@@ -23,10 +23,10 @@ func TestShutdownAnswersWhatIsInFlight(t *testing.T) {
 			g := startReceiver(t, r)
 			answer := make(chan reply, 1)
 			raw := encoded(t, frame.Traces, 3)
-			go func() { answer <- send(t.Context(), g, protocol, raw) }()
+			background(t, func() { answer <- send(t.Context(), g, protocol, raw) })
 			<-started
 			stopped := make(chan error, 1)
-			go func() { stopped <- r.Shutdown(context.Background()) }()
+			background(t, func() { stopped <- r.Shutdown(context.Background()) })
 			finish <- nil
 			require.Equal(t, codes.OK, (<-answer).status.Code())
 			require.NoError(t, <-stopped)
@@ -41,7 +41,7 @@ func TestShutdownDoesNotWaitForKafkaForEver(t *testing.T) {
 	require.NoError(t, err)
 	g := startReceiver(t, r)
 	raw := encoded(t, frame.Traces, 3)
-	go send(t.Context(), g, "grpc", raw)
+	background(t, func() { send(t.Context(), g, "grpc", raw) })
 	<-started
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -63,10 +63,10 @@ func TestShutdownStopsBothProtocolsAtOnce(t *testing.T) {
 	}
 	answer := make(chan reply, 1)
 	raw := encoded(t, frame.Traces, 3)
-	go func() { answer <- send(t.Context(), g, "http", raw) }()
+	background(t, func() { answer <- send(t.Context(), g, "http", raw) })
 	<-started
 	stopped := make(chan error, 1)
-	go func() { stopped <- r.Shutdown(context.Background()) }()
+	background(t, func() { stopped <- r.Shutdown(context.Background()) })
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	require.True(t, conn.WaitForStateChange(ctx, connectivity.Ready), "gRPC waits for HTTP")
