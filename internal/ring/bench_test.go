@@ -58,7 +58,7 @@ func BenchmarkFrame(b *testing.B) {
 func benchmarkFrame(b *testing.B, source memory, raw []byte, backlog int) {
 	b.Helper()
 	r := benchRing()
-	r.pool.source = source
+	r.space.pool.source = source
 	defer r.LoseAll("shutdown")
 	for range backlog {
 		full, _, err := r.Push(Call{Signal: frame.Logs, Pieces: []Piece{{raw, 100}}, Now: begin})

@@ -20,10 +20,10 @@ func (r *Ring) NewBlob(bound int64) *Blob {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	n := pagesFor(bound)
-	if r.framePages()+r.blobs.reserved+n > r.cfg.Capacity/PageSize {
+	if r.space.frames()+r.space.blobs.reserved+n > r.cfg.Capacity/PageSize {
 		return nil
 	}
-	r.blobs.reserved += n
+	r.space.blobs.reserved += n
 	return &Blob{ring: r, reserved: n, loan: frame.Lend(frame.Bytes(nil))}
 }
 
@@ -35,8 +35,8 @@ func (b *Blob) Write(p []byte) (int, error) {
 			return 0, errNoPage
 		}
 		b.ring.mu.Lock()
-		b.body.pages = b.ring.pool.take(b.body.pages, more)
-		b.ring.blobs.written += more
+		b.body.pages = b.ring.space.pool.take(b.body.pages, more)
+		b.ring.space.blobs.written += more
 		b.ring.mu.Unlock()
 	}
 	return len(p), b.body.append(p)
@@ -48,7 +48,7 @@ func (b *Blob) Close() {
 	b.ring.mu.Lock()
 	defer b.ring.mu.Unlock()
 	written := int64(len(b.body.pages))
-	b.ring.blobs.reserved -= b.reserved - written
+	b.ring.space.blobs.reserved -= b.reserved - written
 	b.reserved = written
 }
 
@@ -62,8 +62,8 @@ func (b *Blob) Free() {
 	r := b.ring
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.blobs.reserved -= b.reserved
-	r.blobs.written -= int64(len(b.body.pages))
-	r.pool.give(b.body.pages)
+	r.space.blobs.reserved -= b.reserved
+	r.space.blobs.written -= int64(len(b.body.pages))
+	r.space.pool.give(b.body.pages)
 	b.body.pages = nil
 }

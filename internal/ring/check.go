@@ -57,19 +57,19 @@ func (r *Ring) Check() error {
 			return fmt.Errorf("%s: accepted %d, accounted for %d, held %d of %d", frame.Signal(s), c.accepted, sum, c.held, heldItems[s])
 		}
 	}
-	if len(r.openBy) != r.queues[open].len || pages > r.framePages() || r.blobs.written > r.blobs.reserved {
-		return fmt.Errorf("%d open frames of %d, %d pages of %d, %+v", len(r.openBy), r.queues[open].len, pages, r.framePages(), r.blobs)
+	if len(r.openBy) != r.queues[open].len || pages > r.space.frames() || r.space.blobs.written > r.space.blobs.reserved {
+		return fmt.Errorf("%d open frames of %d, %d pages of %d, %+v", len(r.openBy), r.queues[open].len, pages, r.space.frames(), r.space.blobs)
 	}
-	if r.parkedPages != parkedPages || r.side < 0 || len(r.tried) > r.queues[held].len {
-		return fmt.Errorf("%d pages parked of %d, %d beside, %d frames tried", parkedPages, r.parkedPages, r.side, len(r.tried))
+	if r.space.parked != parkedPages || r.space.side < 0 || len(r.tried) > r.queues[held].len {
+		return fmt.Errorf("%d pages parked of %d, %d beside, %d frames tried", parkedPages, r.space.parked, r.space.side, len(r.tried))
 	}
-	if used := r.framePages() + r.blobs.reserved; used*PageSize > r.cfg.Capacity {
+	if used := r.space.frames() + r.space.blobs.reserved; used*PageSize > r.cfg.Capacity {
 		return fmt.Errorf("%d pages are more than the capacity", used)
 	}
-	if most := r.cfg.Capacity + chunkSize - 1; int64(r.pool.chunks)*chunkSize > most {
-		return fmt.Errorf("%d chunks are more than %d bytes", r.pool.chunks, most)
+	if most := r.cfg.Capacity + chunkSize - 1; int64(r.space.pool.chunks)*chunkSize > most {
+		return fmt.Errorf("%d chunks are more than %d bytes", r.space.pool.chunks, most)
 	}
-	return r.pool.check()
+	return r.space.pool.check()
 }
 
 // check finds that every chunk stands in its row, and that no more are kept

@@ -44,7 +44,7 @@ func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
 	}
 	f.span.items = h.Items
 	f.try.firstAcks = parent.try.firstAcks // an ack of the other half is one of another frame
-	f.body.pages = r.pool.take(nil, pagesFor(int64(len(h.Stored))))
+	f.body.pages = r.space.pool.take(nil, pagesFor(int64(len(h.Stored))))
 	if err := f.body.append(h.Stored); err != nil {
 		panic(err) // the pages were taken above
 	}

@@ -22,7 +22,7 @@ func (r *Ring) AddDrill(stored []byte, raw int64, now time.Time) bool {
 		signal: frame.Logs, order: r.order, id: frame.NewBatchID(), drill: true,
 		span: span{from: now, to: now, items: 1}, raw: raw, body: r.newBody(nil),
 	}
-	f.body.pages = r.pool.take(nil, need)
+	f.body.pages = r.space.pool.take(nil, need)
 	if err := f.body.append(stored); err != nil {
 		panic(err) // the pages were taken above
 	}

@@ -93,7 +93,7 @@ func TestTheFullestChunkIsUsedFirst(t *testing.T) {
 func TestTheHeapHelpsOutWhenNothingCanBeMapped(t *testing.T) {
 	r := testRing(func(c *Config) { c.Join = false })
 	source := &counted{memory: system(), dry: true}
-	r.pool = pages{source: source}
+	r.space.pool = pages{source: source}
 	f := r.pushed(t, frame.Logs, "", "kept all the same")[0]
 	require.True(t, r.Seal(f, store))
 	require.Equal(t, 1, source.gets, "it was asked")
@@ -126,8 +126,8 @@ func TestALateReaderOfAFlareIsCutOff(t *testing.T) {
 	require.NoError(t, err)
 
 	b.Free()
-	r.pool.keep(0)
-	require.Zero(t, r.pool.chunks, "nothing is mapped any more")
+	r.space.pool.keep(0)
+	require.Zero(t, r.space.pool.chunks, "nothing is mapped any more")
 	for range 2 { // and the same when the pages are in use again
 		_, err = lent.Read(make([]byte, 1))
 		require.ErrorIs(t, err, frame.ErrLoanEnded)
@@ -165,14 +165,14 @@ func TestLoseAllLeavesNothingMappedOnceReadersAreGone(t *testing.T) {
 		require.Equal(t, strings.Repeat("x", 5*PageSize), string(content(b)))
 	}
 	for _, done := range readers {
-		require.NotZero(t, r.pool.chunks)
+		require.NotZero(t, r.space.pool.chunks)
 		done()
 		require.NoError(t, r.Check())
 	}
 	require.Equal(t, Lost, f.Fate())
 	require.NotZero(t, r.Snapshot().Signals[frame.Logs].Held, "a flare has the oldest")
 	r.GiveUp(fl, true)
-	require.Zero(t, r.pool.chunks)
+	require.Zero(t, r.space.pool.chunks)
 	items := r.Snapshot().Signals[frame.Logs]
 	require.Zero(t, items.Held)
 	require.Equal(t, int64(3), items.Lost["shutdown"])

@@ -286,7 +286,7 @@ func (m *model) end(t *rapid.T) {
 	m.r.LoseAll("shutdown") // a flare may have given frames back, an attempt, too, a seal
 	s := m.r.Snapshot()
 	require.Zero(t, s.Used)
-	require.Zero(t, m.r.pool.chunks)
+	require.Zero(t, m.r.space.pool.chunks)
 	for i, c := range s.Signals {
 		require.Zero(t, c.Held, fmt.Sprint(i))
 	}

@@ -62,14 +62,14 @@ func (r *Ring) pickProbe(spread int, suspects bool, due *Frame) *Frame {
 		first, last = due, due
 	}
 	switch {
-	case first != nil && (tried < spread || 2*r.probes.round >= tried):
-		r.probes.round = 0
-		if r.probes.last = !r.probes.last; r.probes.last {
+	case first != nil && (tried < spread || 2*r.sends.probes.round >= tried):
+		r.sends.probes.round = 0
+		if r.sends.probes.last = !r.sends.probes.last; r.sends.probes.last {
 			return first
 		}
 		return last // what is bad came together, as a rule
 	case oldest != nil:
-		r.probes.round++
+		r.sends.probes.round++
 		return oldest
 	}
 	return suspect

@@ -37,25 +37,39 @@ type Ring struct {
 	mu sync.Mutex
 	// mu guards the following.
 
-	pool        pages
-	blobs       blobPages
-	openBy      map[openKey]*Frame // the frames in state open
-	queues      [out]queue         // by state
-	tried       []*Frame           // those in state held that were leased before, in the order of their return
-	side        int64              // pages that count for what frames have beside their bytes
-	parkedPages int64              // pages that parked frames count as
-	list        []page             // empty: the next open frame lists its pages in it
-	order       uint64             // of the newest frame
-	leasedRaw   int                // frames in state sealing that a sender waits for
-	borrowed    int                // attempts with frames that a flare held
-	closed      [frame.NumSignals]bool
-	ended       string // LoseAll was called for this reason
-	counts      [frame.NumSignals]counts
-	acks        int64 // frames acked, of all signals
-	probes      probes
-	dropped     string // why frames dropped for room are lost
-	news        News
-	drill       *Frame // at most one; nil: none
+	space   space
+	openBy  map[openKey]*Frame // the frames in state open
+	queues  [out]queue         // by state
+	tried   []*Frame           // those in state held that were leased before, in the order of their return
+	order   uint64             // of the newest frame
+	sends   sends
+	closed  [frame.NumSignals]bool
+	ended   string // LoseAll was called for this reason
+	counts  [frame.NumSignals]counts
+	dropped string // why frames dropped for room are lost
+	news    News
+	drill   *Frame // at most one; nil: none
+}
+
+// space is the memory of a ring, in pages.
+type space struct {
+	pool   pages
+	blobs  blobPages
+	side   int64  // what frames have beside their bytes
+	parked int64  // what parked frames count as
+	list   []page // empty: the next open frame lists its pages in it
+}
+
+// frames returns what frames count as, in pages; those included that left and
+// are still read.
+func (s *space) frames() int64 { return s.pool.out - s.blobs.written + s.side }
+
+// sends is what a ring knows of the attempts with its frames.
+type sends struct {
+	raw      int   // frames in state sealing that a sender waits for
+	borrowed int   // attempts with frames that a flare held
+	acks     int64 // frames acked, of all signals
+	probes   probes
 }
 
 type openKey struct {
@@ -65,7 +79,7 @@ type openKey struct {
 
 // New returns an empty ring.
 func New(cfg Config) *Ring {
-	r := &Ring{cfg: cfg, pool: pages{source: system(), spare: spareChunks}, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
+	r := &Ring{cfg: cfg, space: space{pool: pages{source: system(), spare: spareChunks}}, openBy: map[openKey]*Frame{}, dropped: "ring_full"}
 	for s := range r.counts {
 		r.counts[s].flared, r.counts[s].lost = map[string]int64{}, map[string]int64{}
 	}
@@ -123,7 +137,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	if f == nil {
 		r.order++
 		f = &Frame{signal: c.Signal, meta: c.Meta, key: c.Key, order: r.order, body: r.newBody(c.Meta)}
-		f.body.pages, r.list = r.list, nil
+		f.body.pages, r.space.list = r.space.list, nil
 		f.span.from = c.Now
 		r.openBy[key] = f
 		r.enter(f, open)
@@ -132,7 +146,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	f.span.items += p.Items
 	f.raw += size
 	if more := pagesFor(sealedBound(f.raw)) - int64(len(f.body.pages)); more > 0 {
-		f.body.pages = r.pool.take(f.body.pages, more)
+		f.body.pages = r.space.pool.take(f.body.pages, more)
 	}
 	if err := f.body.append(p.Raw); err != nil {
 		panic(err) // the pages were taken above
@@ -148,7 +162,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 // newBody returns a body without pages for a frame with meta.
 func (r *Ring) newBody(meta map[string][]string) extent {
 	side := sidePages(meta)
-	r.side += side
+	r.space.side += side
 	return extent{side: side, refs: 1}
 }
 
@@ -213,13 +227,9 @@ func (r *Ring) makeRoom(need int64) error {
 
 // short returns how many pages are missing before frames may take need more.
 func (r *Ring) short(need int64) int64 {
-	blobs := max(r.blobs.reserved, pagesFor(r.cfg.SetAside))
-	return r.framePages() + need + blobs - r.cfg.Capacity/PageSize
+	blobs := max(r.space.blobs.reserved, pagesFor(r.cfg.SetAside))
+	return r.space.frames() + need + blobs - r.cfg.Capacity/PageSize
 }
-
-// framePages returns what frames count as, in pages; those included that left
-// and are still read.
-func (r *Ring) framePages() int64 { return r.pool.out - r.blobs.written + r.side }
 
 func (r *Ring) drop(f *Frame) {
 	switch f.state {
@@ -243,7 +253,7 @@ func (r *Ring) enter(f *Frame, s state) {
 	case s == held && f.done != nil:
 		r.tried = append(r.tried, f)
 	case s == parked:
-		r.parkedPages += f.body.cost()
+		r.space.parked += f.body.cost()
 	}
 }
 
@@ -254,7 +264,7 @@ func (r *Ring) exit(f *Frame) {
 		i := slices.Index(r.tried, f)
 		r.tried = slices.Delete(r.tried, i, i+1)
 	case f.state == parked:
-		r.parkedPages -= f.body.cost()
+		r.space.parked -= f.body.cost()
 	}
 }
 
@@ -297,8 +307,8 @@ func (r *Ring) lose(f *Frame, reason string) {
 
 func (r *Ring) release(e *extent) {
 	if e.refs--; e.refs == 0 {
-		r.pool.give(e.pages)
-		r.side -= e.side
+		r.space.pool.give(e.pages)
+		r.space.side -= e.side
 		e.pages, e.side, e.size = nil, 0, 0
 	}
 }

@@ -395,7 +395,7 @@ func TestBlobsStayWithinTheCapacity(t *testing.T) {
 		b.Close()
 		b.Free()
 	}
-	require.Equal(t, blobPages{}, r.blobs)
+	require.Equal(t, blobPages{}, r.space.blobs)
 	require.NoError(t, r.Check())
 }
 
@@ -405,18 +405,18 @@ func TestIdleRingKeepsLittle(t *testing.T) {
 	for range frames {
 		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "x")[0], store))
 	}
-	require.Greater(t, r.pool.chunks, spareChunks)
+	require.Greater(t, r.space.pool.chunks, spareChunks)
 	for range frames {
 		f, _ := r.Lease(Wish{Now: begin})
 		_, release, _ := r.Begin(f, begin, nil)
 		release()
 		r.Ack(f, 0)
 	}
-	require.Equal(t, spareChunks, r.pool.chunks)
+	require.Equal(t, spareChunks, r.space.pool.chunks)
 	require.Zero(t, r.Snapshot().Used)
 	require.NoError(t, r.Check())
 	r.LoseAll("shutdown")
-	require.Zero(t, r.pool.chunks)
+	require.Zero(t, r.space.pool.chunks)
 }
 
 // TestQueueOrder inserts at both ends and in the middle.

@@ -17,13 +17,13 @@ func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bo
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if f.try.leased {
-		r.leasedRaw--
+		r.sends.raw--
 	}
 	used, list := pagesFor(f.body.size), f.body.pages
-	r.pool.give(list[used:])
+	r.space.pool.give(list[used:])
 	f.body.pages = append([]page(nil), list[:used]...)
 	clear(list)
-	r.list = list[:0]
+	r.space.list = list[:0]
 	switch {
 	case err != nil:
 		r.lose(f, "corrupt")

@@ -36,7 +36,7 @@ func (r *Ring) Lease(w Wish) (f *Frame, first bool) {
 	case due:
 		r.takeOpen(f)
 		f.try.leased = true
-		r.leasedRaw++
+		r.sends.raw++
 	default:
 		r.move(f, sending)
 	}
@@ -98,7 +98,7 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 		return Borrowed{}, false
 	}
 	f.try.borrowed = true
-	r.borrowed++
+	r.sends.borrowed++
 	v, release := r.begin(f, now, cancel)
 	return Borrowed{f, v, release, f.lease()}, true
 }
@@ -106,7 +106,7 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 func (r *Ring) begin(f *Frame, now time.Time, cancel func()) (v frame.Frame, release func()) {
 	t := &f.try
 	if t.last.IsZero() {
-		t.lastAcks = r.acks
+		t.lastAcks = r.sends.acks
 		if f.id == f.id.Root() { // a half has its parent's
 			t.firstAcks = r.counts[f.signal].acks
 		}
@@ -149,7 +149,7 @@ func (r *Ring) value(f *Frame, attempt int64) frame.Frame {
 func (r *Ring) end(f *Frame) {
 	if f.try.borrowed {
 		f.try.borrowed = false
-		r.borrowed--
+		r.sends.borrowed--
 	}
 	f.try.busy, f.try.cancel = false, nil
 	r.release(&f.body)
@@ -163,7 +163,7 @@ func (r *Ring) Ack(f *Frame, rejected int64) {
 	r.end(f)
 	c := &r.counts[f.signal]
 	c.acks++
-	r.acks++
+	r.sends.acks++
 	rejected = max(0, min(rejected, f.span.items))
 	switch f.state {
 	case held, sending:
@@ -219,7 +219,7 @@ func (r *Ring) Judge(f *Frame) Failure {
 	defer r.mu.Unlock()
 	t := &f.try
 	fail := Failure{t.failures, r.counts[f.signal].acks > t.firstAcks}
-	if r.acks > t.lastAcks {
+	if r.sends.acks > t.lastAcks {
 		fail.Failures++
 	}
 	return fail
@@ -228,9 +228,9 @@ func (r *Ring) Judge(f *Frame) Failure {
 func (r *Ring) fail(f *Frame) Failure {
 	r.end(f)
 	t := &f.try
-	if r.acks > t.lastAcks {
+	if r.sends.acks > t.lastAcks {
 		t.failures++
-		t.lastAcks = r.acks
+		t.lastAcks = r.sends.acks
 	}
 	t.back = t.failures >= backAfter
 	return Failure{t.failures, r.counts[f.signal].acks > t.firstAcks}
@@ -275,7 +275,7 @@ func (r *Ring) LoseAll(reason string) {
 	for s := range r.closed {
 		r.closed[s] = true
 	}
-	r.pool.keep(0)
+	r.space.pool.keep(0)
 	clear(r.openBy)
 	for _, s := range []state{open, held, sending} {
 		for f := r.queues[s].first; f != nil; f = r.queues[s].first {

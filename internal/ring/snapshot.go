@@ -37,7 +37,7 @@ type Snapshot struct {
 func (r *Ring) Snapshot() Snapshot {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s := Snapshot{Used: (r.pool.out + r.side) * PageSize}
+	s := Snapshot{Used: (r.space.pool.out + r.space.side) * PageSize}
 	for i := range r.counts {
 		c := &r.counts[i]
 		s.Signals[i] = Items{
@@ -76,8 +76,8 @@ func (r *Ring) View() View {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	v := View{
-		Frames: r.framePages() * PageSize, Held: r.queues[held].len, Takable: r.queues[held].len + r.queues[sending].len, Sealing: r.queues[sealing].len,
-		Leased: r.queues[sending].len + r.leasedRaw + r.borrowed, Flaring: r.queues[flaring].len, Parked: r.queues[parked].len,
+		Frames: r.space.frames() * PageSize, Held: r.queues[held].len, Takable: r.queues[held].len + r.queues[sending].len, Sealing: r.queues[sealing].len,
+		Leased: r.queues[sending].len + r.sends.raw + r.sends.borrowed, Flaring: r.queues[flaring].len, Parked: r.queues[parked].len,
 	}
 	if f := r.queues[open].first; f != nil {
 		v.Open = f.span.from
@@ -99,7 +99,7 @@ func (r *Ring) View() View {
 func (r *Ring) ParkedBytes() int64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.parkedPages * PageSize
+	return r.space.parked * PageSize
 }
 
 // News is what happened since it was last asked for.
