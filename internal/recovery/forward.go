@@ -72,7 +72,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		return nil
 	}
 	if w.split[r.key()] {
-		return l.forwardHalves(ctx, w, r, nil)
+		return l.forwardHalves(ctx, w, r, 0, nil)
 	}
 	l.waitTurn(ctx, r.Stored.Len())
 	switch {
@@ -84,6 +84,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		return errNotOurs
 	}
 	a := l.send(ctx, w, r)
+	acks := l.acks[r.Signal] // as of the answer: what is acked while r is cut says nothing about it
 	switch a.Verdict {
 	case otlpsend.Delivered:
 		l.acks[r.Signal]++
@@ -96,9 +97,9 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		})
 		return nil
 	case otlpsend.TooLarge:
-		return l.forwardHalves(ctx, w, r, a.Err)
+		return l.forwardHalves(ctx, w, r, acks, a.Err)
 	case otlpsend.BadData:
-		w.refuse(r, l.acks[r.Signal], a.Err)
+		w.refuse(r, acks, a.Err)
 		return nil
 	default:
 		return &pathError{part: "gateway", slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
@@ -133,16 +134,17 @@ func (l *Loop) send(ctx context.Context, w *work, r record) (a otlpsend.Answer) 
 	return a
 }
 
-// forwardHalves sends a record that was too large, for the reason why, as two.
-// The cut is the same every time, so halves that were acked stay acked.
-func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, why error) error {
+// forwardHalves sends a record that was too large, for the reason why, as two;
+// acks is how many records of its signal were acked when the server said so. The
+// cut is the same every time, so halves that were acked stay acked.
+func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, acks uint64, why error) error {
 	both, bad, err := l.cut(ctx, w.marker.FlareID, r.Frame)
 	switch {
 	case err != nil:
 		return err
 	case bad != nil:
 		// Too large by itself: refused like bad data, proven like bad data.
-		w.refuse(r, l.acks[r.Signal], fmt.Errorf("too large (%w), and not to be split: %w", why, bad))
+		w.refuse(r, acks, fmt.Errorf("too large (%w), and not to be split: %w", why, bad))
 		return nil
 	}
 	w.split[r.key()] = true

@@ -62,8 +62,9 @@ func TestOutages(t *testing.T) {
 func TestSeedsThatFailed(t *testing.T) {
 	keys := testKeys(t)
 	for s, what := range map[uint64]string{
-		118: "after a flare was given up, a frame's first refusal was believed as if others had been acked meanwhile",
-		145: "a recovery took its own try markers, of splits whose writing had no answer, for those of dead processes",
+		118:   "after a flare was given up, a frame's first refusal was believed as if others had been acked meanwhile",
+		145:   "a recovery took its own try markers, of splits whose writing had no answer, for those of dead processes",
+		20430: "a record was proven bad by an ack that came after its second refusal, while it was being cut",
 	} {
 		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
 			t.Log(what)
