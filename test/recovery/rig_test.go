@@ -201,13 +201,17 @@ type sink struct {
 	tap *tap
 	// answer, if set, may answer a request itself, and tells so.
 	answer func(w http.ResponseWriter, raw []byte) bool
+	*book
+}
 
+// book is a ledger that several sinks may share.
+type book struct {
 	mu     sync.Mutex
 	ledger audit.Ledger // guarded by mu
 }
 
 func newSink(t *testing.T, tp *tap) *sink {
-	s := &sink{t: t, tap: tp}
+	s := &sink{t: t, tap: tp, book: &book{}}
 	s.Server = httptest.NewServer(s)
 	t.Cleanup(s.Close)
 	return s
