@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -83,12 +84,13 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	case !l.ours(w.marker.FlareID):
 		return errNotOurs
 	}
+	begin := time.Now()
 	a := l.send(ctx, w, r)
 	acks := l.acks[r.Signal] // as of the answer: what is acked while r is cut says nothing about it
 	switch a.Verdict {
 	case otlpsend.Delivered:
 		l.acks[r.Signal]++
-		l.pace.acked()
+		l.pace.acked(time.Since(begin))
 		w.ack(r.key())
 		w.event.Items += r.Header.Items - a.Rejected
 		l.update(func(s *Snapshot) {

@@ -29,8 +29,13 @@ func (b *load) add(n int, o object) {
 
 // pacer decides how much goes on at the same time, and how fast. After a broken
 // path one flare and one record show whether it is whole again, and whether done
-// markers can be written; then it goes on faster with every ack. A path that
-// broke under load is loaded half as much for a while.
+// markers can be written. A path that broke under load is loaded half as much for
+// a while.
+//
+// A gateway that has nothing else to do takes several records in the time of one.
+// One that is busy with what agents send does not: more of ours only wait there,
+// before and among theirs. So there is one more record on its way as long as that
+// makes the acks no slower, and one less when it does.
 type pacer struct {
 	rate            int64 // stored bytes per second
 	flares, senders int   // the most at the same time
@@ -40,6 +45,24 @@ type pacer struct {
 	window  int       // records on their way now, at most
 	ceiling int       // of window
 	acks    int       // since ceiling was raised
+
+	quick  mean      // from sending to the ack, while one record was on its way
+	lately mean      // the same for the window that there is
+	until  time.Time // a window of 1 stays so long; a larger one is not believed longer
+}
+
+// mean is a mean of the last few acks. The zero value has none.
+type mean struct {
+	of time.Duration
+	n  int
+}
+
+// meanOf is how many acks a mean is of, and how many it takes to believe it.
+const meanOf = 8
+
+func (m *mean) add(d time.Duration) {
+	m.n++
+	m.of += (d - m.of) / time.Duration(min(m.n, meanOf))
 }
 
 func newPacer(s Settings) pacer {
@@ -48,8 +71,13 @@ func newPacer(s Settings) pacer {
 	return p
 }
 
-// raiseAfter is how many acks it takes to allow one more record on its way.
-const raiseAfter = 64
+const (
+	raiseAfter  = 64               // acks that it takes to raise the ceiling by one
+	measureEach = 30 * time.Second // how long it is believed what one record takes
+	tryEach     = 5 * time.Second  // how often a second record is tried beside one
+	muchSlower  = 0.5              // records that wait for others of ours: one less
+	noSlower    = 0.25             // and for which there may be one more
+)
 
 // roomFor reports whether an object of this size may be worked on beside b. A
 // suspect is worked on alone: whatever dies with it has died of nothing else.
@@ -64,12 +92,40 @@ func (p *pacer) roomFor(b load, size int64, suspect bool) bool {
 // maySend reports whether one more record may be on its way.
 func (p *pacer) maySend(b load) bool { return b.sends < p.window }
 
-// acked notes an ack.
-func (p *pacer) acked() {
-	p.window = min(p.window+1, p.ceiling)
+// acked notes an ack that took so long.
+func (p *pacer) acked(took time.Duration) {
 	if p.acks++; p.acks >= raiseAfter {
 		p.acks, p.ceiling = 0, min(p.ceiling+1, p.senders)
 	}
+	now := time.Now()
+	if p.window == 1 {
+		if p.quick.add(took); p.quick.n >= meanOf && p.ceiling > 1 && !now.Before(p.until) {
+			p.turn(2, now.Add(measureEach))
+		}
+		return
+	}
+	if p.lately.add(took); p.lately.n < meanOf {
+		return
+	}
+	// Of the records on their way so many wait for each other: the rest are
+	// worked on, as one alone would be.
+	waiting := float64(p.window) * (1 - float64(p.quick.of)/float64(max(p.lately.of, p.quick.of, 1)))
+	switch {
+	case now.After(p.until):
+		p.quick = mean{}
+		p.turn(1, now)
+	case waiting > muchSlower && p.window == 2:
+		p.turn(1, now.Add(tryEach))
+	case waiting > muchSlower:
+		p.turn(p.window-1, p.until)
+	case waiting < noSlower:
+		p.turn(min(p.window+1, p.ceiling), p.until)
+	}
+}
+
+// turn makes the window n, and begins to measure it.
+func (p *pacer) turn(n int, until time.Time) {
+	p.window, p.lately, p.until = n, mean{}, until
 }
 
 // settled notes that a flare is dealt with, marker and all.
@@ -83,7 +139,8 @@ func (p *pacer) passed(err error) {
 	if p.window > 1 {
 		p.ceiling = max(p.window/2, 1)
 	}
-	p.proven, p.window, p.acks = false, 1, 0
+	p.proven, p.acks, p.quick = false, 0, mean{}
+	p.turn(1, time.Time{})
 }
 
 // reserve takes n bytes and returns how long to wait before they may be sent.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -89,24 +90,62 @@ func TestRoomForOneLargeFlare(t *testing.T) {
 // A path that breaks under load gets half of it, and more again ack by ack.
 func TestLoadIsHalved(t *testing.T) {
 	p := newPacer(Settings{Flares: 8, Senders: 8})
-	for range 10 {
-		p.acked()
+	acks := func(n int) {
+		for range n {
+			p.acked(time.Millisecond)
+		}
 	}
+	acks(7 * meanOf)
 	require.True(t, p.maySend(load{sends: 7}))
 	p.passed(nil)
 	require.True(t, p.maySend(load{sends: 7}))
 	p.passed(errors.New("throttled"))
 	require.True(t, p.maySend(load{}))
 	require.False(t, p.maySend(load{sends: 1}))
-	for range raiseAfter - 1 {
-		p.acked()
-	}
+	acks(raiseAfter - 1)
 	require.True(t, p.maySend(load{sends: 3}))
 	require.False(t, p.maySend(load{sends: 4}))
-	for range 5 * raiseAfter {
-		p.acked()
-	}
+	acks(5 * raiseAfter)
 	require.True(t, p.maySend(load{sends: 7}))
+}
+
+// A gateway that works on so many records at a time gets about so many: what is
+// beyond would wait there, in the way of what agents send.
+func TestNoMoreThanTheGatewayWorksOn(t *testing.T) {
+	for _, row := range []struct{ parallel, least, most int }{{1, 1, 2}, {4, 3, 5}, {100, 8, 8}} {
+		synctest.Test(t, func(t *testing.T) {
+			p := newPacer(Settings{Flares: 8, Senders: 8})
+			acks, windows := 0, 0
+			for begin := time.Now(); time.Since(begin) < 10*time.Minute; {
+				const one = 10 * time.Millisecond
+				took := one * time.Duration(max(p.window, row.parallel)) / time.Duration(row.parallel)
+				time.Sleep(took / time.Duration(p.window))
+				acks, windows = acks+1, windows+p.window
+				p.acked(took)
+				require.LessOrEqual(t, p.window, row.most)
+			}
+			mean := float64(windows) / float64(acks)
+			require.GreaterOrEqual(t, mean, 0.9*float64(row.least))
+			if row.parallel == 1 {
+				require.Less(t, mean, 1.1, "one at a time, and now and then a second one")
+			}
+		})
+	}
+}
+
+// Agents send more from some time on, so that the gateway is slower for everybody:
+// recovery finds the new measure, and does not stay with the old one.
+func TestTheMeasureIsTakenAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPacer(Settings{Flares: 8, Senders: 8})
+		for _, took := range []time.Duration{time.Millisecond, 20 * time.Millisecond, time.Millisecond} {
+			for begin := time.Now(); time.Since(begin) < 2*measureEach; {
+				time.Sleep(took / time.Duration(p.window))
+				p.acked(took)
+			}
+			require.Equal(t, 8, p.window, "the others are slow, not we")
+		}
+	})
 }
 
 // Two copies into a quarantine that has room for one.
