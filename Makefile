@@ -71,7 +71,7 @@ fuzz: ## every fuzz target for FUZZTIME each; those below IN, if it is set
 	    echo "== $$t $$(dirname $$f)"; one $$(dirname $$f) $$t || one $$(dirname $$f) $$t || exit 1; \
 	  done; done
 
-bench: build ## what it costs, beside stock components: lines for benchstat, then ratios; about ten minutes
+bench: build ## what it costs, beside stock components: lines for benchstat, then ratios; a quarter of an hour
 	$(GO) test -run '^$$' -bench . -benchmem -benchtime 0.2s -count 3 ./internal/... ./exporter/... ./receiver/...
 	cd test && $(GO) test -run '^$$' -bench . -benchmem -benchtime 0.5s -count 3 ./bench
 	cd test && $(BUILD) -o $(BIN)/bench ./cmd/bench

@@ -25,7 +25,7 @@ import (
 func BenchmarkFlare(b *testing.B) {
 	for _, signal := range []frame.Signal{frame.Traces, frame.Metrics, frame.Logs} {
 		for _, keys := range []string{"recipients.txt", "recipients_classic.txt"} {
-			load, ratio, raw := storedFrames(b, signal)
+			load, ratio, raw := ringful(b, signal)
 			id := fmt.Sprintf("signal=%s/keys=%s", signal, map[string]string{"recipients.txt": "post-quantum", "recipients_classic.txt": "classic"}[keys])
 			s := sealer(b, keys)
 			m := manifest()
@@ -55,7 +55,7 @@ func BenchmarkFlare(b *testing.B) {
 // recipients: what an attacker with the write credential can make recovery do.
 // cpu-us/op is CPU time of this process, garbage collection included.
 func BenchmarkForgery(b *testing.B) {
-	load, _, _ := storedFrames(b, frame.Traces)
+	load, _, _ := ringful(b, frame.Traces)
 	for _, keys := range []string{"recipients.txt", "recipients_classic.txt"} {
 		b.Run(keys, func(b *testing.B) {
 			s := sealer(b, keys)
@@ -96,26 +96,15 @@ func perCore(b *testing.B, name string, raw int64, ratio float64, f func() error
 	})
 }
 
-// storedFrames returns frames of 8 MiB as a ring stores them, how far they were
+// ringful returns frames of 8 MiB as a ring stores them, how far they were
 // compressed, and what they were.
-func storedFrames(b *testing.B, signal frame.Signal) (frames []frame.Frame, ratio float64, raw int64) {
+func ringful(b *testing.B, signal frame.Signal) (frames []frame.Frame, ratio float64, raw int64) {
 	b.Helper()
-	next := Load{Signal: signal, Items: 100}.Stream(1)
+	frames, raw, err := storedFrames(signal, Load{Signal: signal, Items: 100}.Stream(1), flareStored)
+	require.NoError(b, err)
 	var stored int64
-	for stored < 8<<20-256<<10 {
-		var request []byte
-		for len(request) < 256<<10 {
-			r, err := next()
-			require.NoError(b, err)
-			request = append(request, r...)
-		}
-		var out bytes.Buffer
-		require.NoError(b, otlpcodec.Compress(&out, request))
-		frames = append(frames, frame.Frame{
-			Signal: signal, BatchID: frame.NewBatchID(), RawSize: int64(len(request)), Stored: frame.Bytes(out.Bytes()),
-			Header: frame.Header{Agent: "acme/host-17", Boot: frame.RandomHex(), Seq: uint64(len(frames) + 1), Items: 100, Attempt: 1},
-		})
-		stored, raw = stored+int64(out.Len()), raw+int64(len(request))
+	for _, f := range frames {
+		stored += f.Stored.Len()
 	}
 	return frames, float64(raw) / float64(stored), raw
 }

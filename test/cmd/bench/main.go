@@ -27,46 +27,55 @@ func main() {
 	flag.IntVar(&c.Rounds, "rounds", 4, "how often each agent and gateway is measured")
 	flag.IntVar(&c.Rate, "rate", 40_000, "spans per second")
 	flag.DurationVar(&c.For, "for", 2*time.Second, "one measurement")
-	parts := flag.String("parts", "agent,gateway,outage", "what is measured, separated by commas")
+	parts := flag.String("parts", "agent,gateway,outage,recovery", "what is measured, separated by commas")
+	flares := flag.Int("flares", 40, "how many recovery drains, each of about 50 MB of telemetry")
 	flag.Parse()
-
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, strings.Split(*parts, ","), c, o)
-	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
-		os.Exit(1)
-	}
-}
-
-// run measures and prints the summary last, whatever happened.
-func run(ctx context.Context, parts []string, c bench.Cost, o bench.Outage) error {
 	for _, path := range []*string{&o.Otelcol, &o.Lifeline, &o.Configs} {
 		abs, err := filepath.Abs(*path)
 		if err != nil {
-			return err
+			fail(err)
 		}
 		*path = abs
 	}
 	c.Otelcol = o.Otelcol
+	r := bench.Recovery{Otelcol: o.Otelcol, Lifeline: o.Lifeline, Configs: o.Configs, Out: os.Stdout, Rounds: c.Rounds, Flares: *flares}
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := run(strings.Split(*parts, ","), []part{
+		{"agent", func() ([]string, error) { return c.Run(ctx, 100, 1000) }},
+		{"gateway", func() ([]string, error) { return bench.Gateways(c).Run(ctx, 100, 1000) }},
+		{"outage", func() ([]string, error) { return o.Run(ctx) }},
+		{"recovery", func() ([]string, error) { return r.Run(ctx) }},
+	})
+	stop()
+	if err != nil {
+		fail(err)
+	}
+}
+
+func fail(err error) {
+	fmt.Fprintln(os.Stderr, "bench:", err)
+	os.Exit(1)
+}
+
+// part is one thing that is measured. It returns what is worth reading, also with
+// an error.
+type part struct {
+	name string
+	run  func() ([]string, error)
+}
+
+// run measures the wanted parts and prints the summary last, whatever happened.
+func run(wanted []string, parts []part) error {
 	var summary []string
 	defer func() {
 		fmt.Println("\n" + strings.Join(summary, "\n"))
 	}()
-	if slices.Contains(parts, "agent") {
-		lines, err := c.Run(ctx, 100, 1000)
-		if summary = append(summary, lines...); err != nil {
-			return err
+	for _, p := range parts {
+		if !slices.Contains(wanted, p.name) {
+			continue
 		}
-	}
-	if slices.Contains(parts, "gateway") {
-		lines, err := bench.Gateways(c).Run(ctx, 100, 1000)
-		if summary = append(summary, lines...); err != nil {
-			return err
-		}
-	}
-	if slices.Contains(parts, "outage") {
-		lines, err := o.Run(ctx)
+		lines, err := p.run()
 		if summary = append(summary, lines...); err != nil {
 			return err
 		}
