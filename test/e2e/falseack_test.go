@@ -53,12 +53,13 @@ func onePartition(t *testing.T, b *kafka.Broker) {
 // TestFalseAckOfAnOldClient shows the fault itself: the Kafka client that the
 // exporter would bring along says that B is written, and Kafka has no B.
 func TestFalseAckOfAnOldClient(t *testing.T) {
+	binary := buildOldClient(t)
 	ctx := env.Within(t, 60*time.Second)
 	b, err := kafka.Start(t.TempDir())
 	require.NoError(t, err)
 	t.Cleanup(b.Close)
 	onePartition(t, b)
-	produce := oldClient(ctx, t, b.Addr(), kafka.TracesTopic)
+	produce := oldClient(ctx, t, binary, b.Addr(), kafka.TracesTopic)
 
 	require.Contains(t, produce("warm-up"), "acked")
 	end := forgetful(b)
@@ -76,15 +77,22 @@ func TestFalseAckOfAnOldClient(t *testing.T) {
 	require.Equal(t, []string{"warm-up", "A", "C"}, values, "B was acked")
 }
 
-// oldClient starts the command of test/falseack. The function returned gives it a
-// record and returns what it says of it.
-func oldClient(ctx context.Context, t *testing.T, args ...string) (produce func(string) string) {
+// buildOldClient builds the command of test/falseack. How long that takes is no
+// matter of the test's.
+func buildOldClient(t *testing.T) (binary string) {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "falseack")
-	build := exec.CommandContext(ctx, "go", "build", "-o", binary, ".") //nolint:gosec // our own path
+	binary = filepath.Join(t.TempDir(), "falseack")
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, ".") //nolint:gosec // our own path
 	build.Dir = filepath.Join("..", "falseack")
 	out, err := build.CombinedOutput()
 	require.NoError(t, err, string(out))
+	return binary
+}
+
+// oldClient starts the command. The function returned gives it a record and
+// returns what it says of it.
+func oldClient(ctx context.Context, t *testing.T, binary string, args ...string) (produce func(string) string) {
+	t.Helper()
 	cmd := exec.CommandContext(ctx, binary, args...) //nolint:gosec // built above
 	in, err := cmd.StdinPipe()
 	require.NoError(t, err)
