@@ -3,16 +3,12 @@ package lifelineexporter
 import (
 	"bufio"
 	"bytes"
-	"crypto/ecdsa"
 	"crypto/ed25519"
-	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"math/bits"
 	"net"
 	"net/http"
@@ -34,6 +30,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/certtest"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
@@ -49,18 +46,10 @@ type tap struct {
 
 // newTap starts a tap with a certificate of its own.
 func newTap(t *testing.T) *tap {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, DNSNames: []string{"localhost"},
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	require.NoError(t, err)
-	tp := &tap{caFile: filepath.Join(t.TempDir(), "ca.pem")}
-	put(t, tp.caFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+	cert, caFile := certtest.Self(t, "localhost", time.Now().Add(time.Hour))
+	tp := &tap{caFile: caFile}
 	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		Certificates: []tls.Certificate{cert},
 		GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
 			tp.mu.Lock()
 			defer tp.mu.Unlock()
