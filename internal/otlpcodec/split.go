@@ -3,6 +3,7 @@ package otlpcodec
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
@@ -81,10 +82,10 @@ func SplitTo(s frame.Signal, p Piece, maxSize int64) ([]Piece, error) {
 // The pieces may be in s or in p, and are valid until the next use of s.
 func (s *Scratch) Divide(signal frame.Signal, p Piece, maxSize int64) []Piece {
 	d := divider{scratch: s, signal: signal, maxSize: maxSize, spare: 3 * len(p.Raw)}
-	if !d.fits(p) {
+	if !d.fits(len(p.Raw)) {
 		s.begin(len(p.Raw) + len(p.Raw)/8)
 	}
-	d.divide(p)
+	d.divide(p, 0)
 	return d.pieces
 }
 
@@ -95,26 +96,56 @@ type divider struct {
 	maxSize int64
 	spare   int // bytes that may still be repeated
 	pieces  []Piece
+	halves  [][]byte // what has to be cut again, by depth: one pair at a time
 }
 
-func (d *divider) divide(p Piece) {
-	if d.fits(p) || p.Items < 2 || d.signal == frame.Profiles {
-		d.pieces = append(d.pieces, p)
+// divide appends p or what it is cut into. Below depth 0 p is one of halves[depth-1],
+// unless it fits.
+func (d *divider) divide(p Piece, depth int) {
+	if d.fits(len(p.Raw)) || p.Items < 2 || d.signal == frame.Profiles {
+		d.keep(p, depth)
 		return
 	}
-	left, right := d.scratch.halve(d.signal, p)
-	repeated := len(left.Raw) + len(right.Raw) - len(p.Raw)
-	fair := repeated <= len(p.Raw)/2 || d.fits(left) && d.fits(right)
+	l, r := requests[d.signal].cut(p.Raw, p.Items/2)
+	repeated := l.size + r.size - len(p.Raw)
+	fair := repeated <= len(p.Raw)/2 || d.fits(l.size) && d.fits(r.size)
 	if !fair || repeated > d.spare {
-		d.pieces = append(d.pieces, p)
+		d.keep(p, depth)
 		return
 	}
 	d.spare -= repeated
-	d.divide(left)
-	d.divide(right)
+	if depth == len(d.halves) {
+		d.halves = append(d.halves, nil)
+	}
+	d.halves[depth] = slices.Grow(d.halves[depth][:0], l.size+r.size)
+	left := Piece{Raw: d.join(l, depth), Items: p.Items / 2}
+	right := Piece{Raw: d.join(r, depth), Items: p.Items - p.Items/2}
+	d.divide(left, depth+1)
+	d.divide(right, depth+1)
 }
 
-func (d *divider) fits(p Piece) bool { return d.maxSize <= 0 || int64(len(p.Raw)) <= d.maxSize }
+// join returns the message in one slice: what fits is kept.
+func (d *divider) join(p parts, depth int) []byte {
+	if d.fits(p.size) {
+		return d.scratch.join(p)
+	}
+	half := &d.halves[depth]
+	begin := len(*half)
+	for _, b := range p.slices {
+		*half = append(*half, b...)
+	}
+	return (*half)[begin:len(*half):len(*half)]
+}
+
+// keep appends p.
+func (d *divider) keep(p Piece, depth int) {
+	if depth > 0 && !d.fits(len(p.Raw)) {
+		p.Raw = d.scratch.join(parts{slices: [][]byte{p.Raw}, size: len(p.Raw)})
+	}
+	d.pieces = append(d.pieces, p)
+}
+
+func (d *divider) fits(size int) bool { return d.maxSize <= 0 || int64(size) <= d.maxSize }
 
 // cut puts the first at items of a message that was walked before into left and
 // the others into right. Both get at least one: 0 < at < the items of b.
