@@ -15,6 +15,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/gcpace"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
@@ -85,6 +86,7 @@ type running struct {
 	fallback *fallback // nil without flare
 	stop     context.CancelFunc
 	watchers sync.WaitGroup
+	unpace   func() // lets go of the garbage collector's pace
 }
 
 func newCore(ctx context.Context, set exporter.Settings, cfg *Config) (*core, error) {
@@ -151,6 +153,10 @@ func (c *core) start(ctx context.Context, host component.Host) error {
 	return c.err
 }
 
+// heapFloor is how much garbage may collect before it is worth a collection: the
+// ring, where telemetry waits, is not on the heap.
+const heapFloor = 24 << 20
+
 // run builds and starts everything. It needs no gateway and no bucket, and no
 // key file that works; only a broken client configuration is an error.
 func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
@@ -184,6 +190,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	_, secure := server.TLS()
 	clientCert := &clientCert{cfg: secure.Config}
 	c.metrics.observe(func() reading { return c.reading(r, clientCert) })
+	r.unpace = gcpace.Start(gcpace.Demand{Floor: heapFloor})
 	c.set.Logger.Info("The ring is ready. It grows to its capacity in an outage: leave it that room under the memory limit.",
 		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
 	warnOfLimit(c.set.Logger, cgroupLimit, c.cfg.Ring.Capacity)
@@ -271,6 +278,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 	if run.fallback != nil {
 		run.fallback.close()
 	}
+	run.unpace()
 	c.mu.Lock()
 	c.running = nil
 	c.mu.Unlock()

@@ -11,6 +11,10 @@ import (
 // large a body is.
 const step = 64 << 10
 
+// firstPart of a body must be there before its buffer is made whole: a client
+// that says much and sends nothing costs no more than a place.
+const firstPart = 1<<20 - 1
+
 // readAll reads r to its end, never more than limit bytes, into a buffer that
 // held covers besides the bytes that are used already. hint is the size to
 // expect. The caller frees the buffer, or leaves it to the garbage collector.
@@ -19,7 +23,7 @@ func readAll(r io.Reader, held *reservation, used, hint, limit int64) ([]byte, e
 	if err := held.need(used + size); err != nil {
 		return nil, err
 	}
-	buf := newBuffer(size + 1) // one byte more, to see the end
+	buf := newBuffer(min(size, firstPart) + 1) // one byte more, to see the end
 	for {
 		if int64(len(buf)) > size {
 			size = min(2*size+step, limit)
@@ -27,13 +31,13 @@ func readAll(r io.Reader, held *reservation, used, hint, limit int64) ([]byte, e
 				freeBuffer(buf)
 				return nil, err
 			}
-			if int64(cap(buf)) <= size {
-				grown := append(newBuffer(size+1), buf...)
-				freeBuffer(buf)
-				buf = grown
-			}
 		}
-		n, err := r.Read(buf[len(buf) : size+1])
+		if len(buf) == cap(buf) {
+			grown := append(newBuffer(size+1), buf...)
+			freeBuffer(buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):min(size+1, int64(cap(buf)))])
 		buf = buf[:len(buf)+n]
 		switch {
 		case int64(len(buf)) > limit:

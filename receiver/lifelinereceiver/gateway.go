@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/gcpace"
 	"github.com/otel-lifeline/lifeline/internal/inflight"
 	"github.com/otel-lifeline/lifeline/internal/receipt"
 	"github.com/otel-lifeline/lifeline/internal/reload"
@@ -51,6 +52,7 @@ type gateway struct {
 	serving    sync.WaitGroup // one per listener
 	watching   sync.WaitGroup // the watch
 	stop       chan struct{}  // closed to end it
+	unpace     func()         // lets go of the garbage collector's pace
 
 	unread atomic.Int64 // gRPC streams whose body has not been read
 
@@ -70,6 +72,7 @@ func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		workers:    newWorkers(),
 		stop:       make(chan struct{}),
+		unpace:     func() {},
 	}
 	if cfg.ReceiptKeyFile != "" {
 		g.receipts = newReceipts(cfg.ReceiptKeyFile)
@@ -90,9 +93,13 @@ func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 	return g, nil
 }
 
+// heapFloor is how much garbage may collect before it is worth a collection.
+const heapFloor = 64 << 20
+
 // Start implements component.Component.
 func (g *gateway) Start(ctx context.Context, host component.Host) error {
 	g.host = host
+	g.unpace = gcpace.Start(gcpace.Demand{Floor: heapFloor, Budget: int64(g.cfg.Admission.MaxInflight)})
 	if g.cfg.TrustFlareHeaders {
 		g.log.Info("trust_flare_headers is on: this listener believes what senders say about agents and flares; " +
 			"it is for recovery, on loopback or behind mTLS")
@@ -180,6 +187,7 @@ func (g *gateway) Shutdown(ctx context.Context) error {
 		g.workers.wg.Wait() // else it ends with the last write
 	}
 	g.telemetry.close()
+	g.unpace()
 	return err
 }
 

@@ -158,6 +158,26 @@ func TestBuffers(t *testing.T) {
 	require.Equal(t, 8192, cap(newBuffer(5000)))
 }
 
+func TestSpareBuffers(t *testing.T) {
+	var s spares
+	first := s.get(19 << 20)
+	s.put(first)
+	require.NotSame(t, &first[:1][0], &s.get(2 << 20)[:1][0], "too large for that")
+	require.Same(t, &first[:1][0], &s.get(19<<20 - 100)[:1][0], "used again")
+	require.Zero(t, s.bytes)
+
+	for range 5 {
+		s.put(make([]byte, 0, 20<<20))
+	}
+	require.EqualValues(t, 60<<20, s.bytes, "no more than maxSpareBytes are kept")
+	s.put(make([]byte, 0, maxSpareBytes+1))
+	require.Len(t, s.free, 3)
+	for range 4 {
+		s.age()
+	}
+	require.Zero(t, s.bytes, "nor for ever")
+}
+
 func TestExpectedSizeIsNotBelievedBlindly(t *testing.T) {
 	raw := encoded(t, frame.Traces, 100)
 	size := expected(gzipped(t, raw))

@@ -10,7 +10,7 @@ import (
 
 // watch reports the gateway as not ready while a write has been going on for
 // longer than ack_timeout: whoever sends to it now gets no ack in time. It also
-// looks at the key file. It ends when stop is closed.
+// looks at the key file, and at buffers that are not used. It ends when stop is closed.
 func (g *gateway) watch() {
 	tick := time.NewTicker(g.cfg.AckTimeout / 8)
 	defer tick.Stop()
@@ -21,6 +21,7 @@ func (g *gateway) watch() {
 		case <-g.stop:
 			return
 		}
+		large.age()
 		receipts = g.watchReceipts(receipts)
 		oldest := g.inflight.OldestWrite()
 		if late := oldest > g.cfg.AckTimeout; late == stuck {
