@@ -44,7 +44,7 @@ stops.
 With --live it then asks the network, best on the host that the configuration is for:
 whether gateways take connections; when the certificates of gateways and buckets
 end; whether an agent's key is known and may not list; whether recovery's key has
-every right it needs and can not delete in quarantine; whether a lifecycle rule
+every right it needs and cannot delete in quarantine; whether a lifecycle rule
 takes flares too soon; whether clocks agree; what the brokers say about the topics;
 what gateway and bucket have in common. It sends no telemetry, and says what it did
 not check.

@@ -100,7 +100,7 @@ const (
 	Recovered   State = "recovered"   // every record was acked
 	Drilled     State = "drill"       // a drill came through; nothing was forwarded
 	Quarantined State = "quarantined" // moved to quarantine/<reason>/
-	Waiting     State = "waiting"     // can not be taken now; untouched, looked at again
+	Waiting     State = "waiting"     // cannot be taken now; untouched, looked at again
 	Stuck       State = "stuck"       // settled, but a step after that failed; only that step is tried again
 )
 

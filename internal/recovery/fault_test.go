@@ -182,7 +182,7 @@ func TestStoppedIsNotDead(t *testing.T) {
 	})
 }
 
-// A try marker that can not be removed does not make a living process look dead.
+// A try marker that cannot be removed does not make a living process look dead.
 func TestTryThatStays(t *testing.T) {
 	inWorld(t, func(w *world) {
 		f := w.logs("acme/host-17", 1, "kept")

@@ -16,7 +16,7 @@ func (l *Loop) decide(ctx context.Context, o object, m *memo, f fate) error {
 
 // finish does what is left to do for a flare whose fate is known. A step that
 // fails is tried again in every pass, by itself: nothing before it is repeated
-// by this process. Only a failed marker ends the pass: a loop that can not
+// by this process. Only a failed marker ends the pass: a loop that cannot
 // write down what it forwarded must not forward more.
 func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 	for len(m.todo) > 0 {

@@ -38,7 +38,7 @@ func TestMarkerOfFlareThatStays(t *testing.T) {
 	})
 }
 
-// An old marker that can not be removed is shown, and stops neither the removal
+// An old marker that cannot be removed is shown, and stops neither the removal
 // of the others nor recovery.
 func TestMarkerThatCanNotBeSwept(t *testing.T) {
 	inWorld(t, func(w *world) {

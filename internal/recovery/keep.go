@@ -183,7 +183,7 @@ func (l *Loop) listMarkers(ctx context.Context) error {
 
 // sweep removes old markers whose flares were not listed since they were found:
 // a flare that could not be deleted is kept out as long as it is there. A marker
-// that can not be removed is left to the next hour, and stops nothing else.
+// that cannot be removed is left to the next hour, and stops nothing else.
 // crash here: the next process finds them again.
 func (l *Loop) sweep(ctx context.Context) {
 	k := &l.keeping
@@ -203,7 +203,7 @@ func (l *Loop) sweep(ctx context.Context) {
 }
 
 // readMarkers learns numbers from markers of earlier processes. They serve a
-// metric only, so what can not be read is left out.
+// metric only, so what cannot be read is left out.
 func (l *Loop) readMarkers(ctx context.Context) {
 	k := &l.keeping
 	keys := l.keys

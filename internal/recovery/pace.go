@@ -2,12 +2,36 @@ package recovery
 
 import (
 	"context"
+	"runtime/debug"
 	"time"
 )
 
 // maxBusyBytes bounds the objects that are worked on at the same time, all
 // together, unless it is one. Each is in memory twice while it is opened.
 const maxBusyBytes = 32 << 20
+
+// Above largeObject memory is looked after: else garbage grows to the size of what
+// lives, which is an object of up to 64 MiB and what it holds, and opening one
+// leaves as much behind. There is no room for two of this size at the same time.
+const (
+	largeObject = maxBusyBytes / 2
+	largeGC     = 10 // percent of what lives that garbage may grow to
+)
+
+// frugally does what works on the bytes of an object, without the lock.
+func (l *Loop) frugally(size int64, do func()) {
+	if size > largeObject {
+		defer debug.SetGCPercent(debug.SetGCPercent(largeGC))
+	}
+	l.outside(do)
+}
+
+// release gives back the memory that the work on an object has left behind.
+func (l *Loop) release(size int64) {
+	if size > largeObject {
+		l.outside(debug.FreeOSMemory)
+	}
+}
 
 // load is what goes on at the same time.
 type load struct {

@@ -47,6 +47,7 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
 	}
 	fl, badDrill, err := l.open(ctx, o, keys)
+	l.release(o.Size) // of the sealed bytes
 	if err != nil {
 		return l.notOpened(ctx, o, m, err)
 	}
@@ -73,7 +74,7 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
-	l.outside(func() {
+	l.frugally(o.Size, func() {
 		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
 		if err == nil && fl.Manifest.Reason == flare.Drill {
 			badDrill = checkDrill(fl)
@@ -81,7 +82,8 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	})
 	if bad, ok := errors.AsType[*flare.Error](err); ok && bad.Bad {
 		sum := sha256.Sum256(data)
-		data = nil // one copy of a large object in memory is enough
+		data = nil
+		l.release(o.Size) // one copy of a large object in memory is enough
 		if err := l.readAgain(ctx, o, sum); err != nil {
 			return nil, nil, err
 		}

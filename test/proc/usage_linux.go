@@ -23,18 +23,24 @@ func (p *Process) CPU() (time.Duration, error) {
 
 // RSS returns the bytes of the child's memory that are resident. The child must
 // not have ended.
-func (p *Process) RSS() (int64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", p.PID()))
+func (p *Process) RSS() (int64, error) { return p.memory("smaps_rollup", "Rss:") }
+
+// PeakRSS returns the most that RSS ever was. The child must not have ended.
+func (p *Process) PeakRSS() (int64, error) { return p.memory("status", "VmHWM:") }
+
+// memory reads one line of a file of the kernel's about the child.
+func (p *Process) memory(file, line string) (int64, error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/%s", p.PID(), file))
 	if err != nil {
 		return 0, fmt.Errorf("read the resident memory of %s: %w", p.name, err)
 	}
-	for line := range bytes.Lines(data) {
-		rest, ok := bytes.CutPrefix(line, []byte("Rss:"))
+	for l := range bytes.Lines(data) {
+		rest, ok := bytes.CutPrefix(l, []byte(line))
 		if !ok {
 			continue
 		}
 		kib, err := strconv.ParseInt(string(bytes.TrimSuffix(bytes.TrimSpace(rest), []byte(" kB"))), 10, 64)
 		return kib << 10, err
 	}
-	return 0, fmt.Errorf("no Rss in the smaps_rollup of %s", p.name)
+	return 0, fmt.Errorf("no %s in the %s of %s", line, file, p.name)
 }

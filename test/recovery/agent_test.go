@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -50,6 +51,17 @@ func (a *agent) logs(n int) frame.Frame {
 	for range n {
 		records.AppendEmpty().Body().SetStr("order " + frame.RandomHex())
 	}
+	return a.frame(ld)
+}
+
+// noise returns a frame of one log record of size bytes that no compression makes
+// smaller.
+func (a *agent) noise(from io.Reader, size int) frame.Frame {
+	body := make([]byte, size)
+	_, err := io.ReadFull(from, body)
+	require.NoError(a.rig.t, err)
+	ld := plog.NewLogs()
+	ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetEmptyBytes().FromRaw(body)
 	return a.frame(ld)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"flag"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"slices"
 	"sync/atomic"
@@ -22,6 +23,9 @@ var (
 	flares  = flag.Int("flares", 200, "flares of one record each")
 )
 
+// maxOver is how much recovery may grow over what it needs when it does nothing.
+const maxOver = 150 << 20
+
 // TestHostileBucket: somebody with a writer's key fills the bucket with what is
 // no flare, some of it as large as a flare may be, with foreign keys and with what
 // is larger than any flare. The good flare behind all of it arrives, nothing is
@@ -31,6 +35,7 @@ func TestHostileBucket(t *testing.T) {
 	ctx := env.Within(t, 5*time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
+	idle := r.idle(ctx)
 	head := []byte("age-encryption.org/v1\n-> X25519 ")
 	for i := range *garbage {
 		r.put(flare.Key("f/", frame.RandomHex()), bytes.Repeat(head, i%8+1))
@@ -47,24 +52,21 @@ func TestHostileBucket(t *testing.T) {
 	begin := time.Now()
 	r.start()
 	var good time.Duration
-	peak := int64(0)
 	r.tap.await(ctx, t, func(done []call) bool {
-		if rss, err := r.p.RSS(); err == nil {
-			peak = max(peak, rss)
-		}
 		if good == 0 && slices.ContainsFunc(done, func(c call) bool { return c.name == "forward" }) {
 			good = time.Since(begin)
 		}
 		return count(done, "delete flare") == *garbage+3+1
 	})
-	took := time.Since(begin)
+	took, over := time.Since(begin), r.peak()-idle
 	r.kill()
 	row := r.sink.row()
 	require.True(t, row.OK() && row.Kafka == 3, "%+v", row)
 	require.Len(t, r.under("lifeline/quarantine/malformed/"), *garbage+3)
 	require.Len(t, r.under("f/"), 21, "what is not a flare's key or too large stays")
-	t.Logf("%d objects of garbage in %s, the good flare behind them after %s, resident at most %d MiB",
-		*garbage+3, took.Round(time.Millisecond), good.Round(time.Millisecond), peak>>20)
+	require.LessOrEqual(t, over, int64(maxOver), "memory is bounded")
+	t.Logf("%d objects of garbage in %s, the good flare behind them after %s, resident at most %d MiB over idle (%d MiB)",
+		*garbage+3, took.Round(time.Millisecond), good.Round(time.Millisecond), over>>20, idle>>20)
 }
 
 // count returns how many calls have a name.
@@ -84,17 +86,48 @@ func TestManyFlares(t *testing.T) {
 	ctx := env.Within(t, 10*time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
+	idle := r.idle(ctx)
 	for range *flares {
 		a.flare(flare.Expired, a.logs(1))
 	}
 	begin := time.Now()
 	r.start()
 	r.tap.await(ctx, t, func(done []call) bool { return count(done, "put done") == *flares })
-	took := time.Since(begin)
+	took, over := time.Since(begin), r.peak()-idle
 	r.kill()
 	row := r.sink.row()
-	require.True(t, row.OK() && row.Duplicates == 0, "%+v", row)
-	t.Logf("%d flares of one record in %s", row.Kafka, took.Round(time.Millisecond))
+	require.True(t, row.OK() && row.Kafka == int64(*flares) && row.Duplicates == 0, "%+v", row)
+	require.LessOrEqual(t, over, int64(maxOver), "memory is bounded")
+	t.Logf("%d flares of one record in %s, resident at most %d MiB over idle (%d MiB)",
+		row.Kafka, took.Round(time.Millisecond), over>>20, idle>>20)
+}
+
+// TestLargestFlares: flares as large as they can be (62 MiB: the next size is 64
+// MiB and what age adds) arrive whole, and memory holds one of them at a time.
+func TestLargestFlares(t *testing.T) {
+	const records, size = 61, 1 << 20
+	r := newRig(t)
+	ctx := within(t, 5*time.Minute)
+	a := r.agent("acme/host-17")
+	r.write("allowed_signers", a.trust())
+	idle := r.idle(ctx)
+	noise := rand.NewChaCha8([32]byte{1})
+	for range 3 {
+		var frames []frame.Frame
+		for range records {
+			frames = append(frames, a.noise(noise, size))
+		}
+		a.flare(flare.Expired, frames...)
+	}
+	begin := time.Now()
+	r.start()
+	r.settled(ctx, 0)
+	took, over := time.Since(begin), r.peak()-idle
+	r.kill()
+	row := r.sink.row()
+	require.True(t, row.OK() && row.Kafka == 3*records && row.Duplicates == 0, "%+v", row)
+	require.LessOrEqual(t, over, int64(maxOver), "memory is bounded")
+	t.Logf("3 flares of 62 MiB in %s, resident at most %d MiB over idle (%d MiB)", took.Round(time.Millisecond), over>>20, idle>>20)
 }
 
 // TestFailingStore: a store that answers in every wrong way costs time and

@@ -126,6 +126,24 @@ func (r *rig) expireLeases() {
 	}
 }
 
+// idle returns what a process needs that finds nothing in the bucket.
+func (r *rig) idle(ctx context.Context) int64 {
+	r.t.Helper()
+	seen, _ := r.tap.effects()
+	r.start()
+	r.tap.await(ctx, r.t, func(done []call) bool { return count(done[len(seen):], "list flare") >= 2 })
+	defer r.kill()
+	return r.peak()
+}
+
+// peak returns the most memory that was resident since the process started.
+func (r *rig) peak() int64 {
+	r.t.Helper()
+	n, err := r.p.PeakRSS()
+	require.NoError(r.t, err)
+	return n
+}
+
 // dieAt starts the process and kills it at the n-th call that matches.
 func (r *rig) dieAt(ctx context.Context, n int, when moment, match func(call) bool) {
 	r.t.Helper()

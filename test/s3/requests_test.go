@@ -292,8 +292,8 @@ func TestTheWriterDoesOneThing(t *testing.T) {
 	require.True(t, bytes.Equal(sc.sealed, data))
 }
 
-// Recovery's key does what recovery has to do: it can not write flares, and what
-// is in quarantine it can not take away.
+// Recovery's key does what recovery has to do: it cannot write flares, and what
+// is in quarantine it cannot take away.
 func TestRecoveryDoesItsWorkAndNoMore(t *testing.T) {
 	_, sc, guarded := guardedScene(t)
 	c := guarded(Recovery)
