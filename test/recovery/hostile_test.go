@@ -107,7 +107,7 @@ func TestManyFlares(t *testing.T) {
 func TestLargestFlares(t *testing.T) {
 	const records, size = 61, 1 << 20
 	r := newRig(t)
-	ctx := within(t, 5*time.Minute)
+	ctx := env.Within(t, 5*time.Minute)
 	a := r.agent("acme/host-17")
 	r.write("allowed_signers", a.trust())
 	idle := r.idle(ctx)
