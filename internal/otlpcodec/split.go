@@ -216,6 +216,9 @@ func (m *message) numbered(num int32) field {
 // when there is none.
 func (m *message) chosen(b []byte) int {
 	last := -1
+	if !slices.ContainsFunc(m.fields[:], func(f field) bool { return f.role == oneof }) {
+		return last
+	}
 	for i := 0; i < len(b); {
 		w, end, _ := nextField(b, i)
 		if m.numbered(w.num).role == oneof {

@@ -28,9 +28,12 @@ func nextField(b []byte, i int) (w wireField, end int, err error) {
 		return w, 0, errTag
 	}
 	if tag&7 == wireLen {
-		if _, w.body, err = uvarint(b, i); err != nil {
-			return w, 0, err
+		n, body, err := uvarint(b, i)
+		if err == nil && n > uint64(len(b)-body) { //nolint:gosec // body is at most len(b)
+			err = errCut
 		}
+		w.body = body
+		return w, body + int(n), err //nolint:gosec // n is at most len(b), or nobody looks
 	}
 	end, err = skip(b, i, tag&7)
 	return w, end, err

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
+	"github.com/otel-lifeline/lifeline/internal/passthrough"
 )
 
 // BenchmarkConsume hands calls of some items to one exporter inside this process,
@@ -25,7 +27,7 @@ import (
 func BenchmarkConsume(b *testing.B) {
 	for _, s := range []frame.Signal{frame.Traces, frame.Metrics, frame.Logs} {
 		for _, items := range []int{1, 10, 100, 1000} {
-			for _, name := range []string{"lifeline", "otlphttp-gzip", "otlphttp-zstd"} {
+			for _, name := range []string{"lifeline-raw", "lifeline", "otlphttp-gzip", "otlphttp-zstd"} {
 				b.Run(fmt.Sprintf("signal=%s/items=%d/exporter=%s", s, items, name), func(b *testing.B) {
 					benchmarkConsume(b, name, Load{Signal: s, Items: items})
 				})
@@ -55,11 +57,12 @@ func benchmarkConsume(b *testing.B, name string, load Load) {
 	b.ReportMetric(float64(selfCPU(b)-before)/float64(i*load.Items), "cpu-ns/item")
 }
 
-// newExporter returns an exporter of the signal and its calls, decoded beforehand.
+// newExporter returns an exporter of the signal and its calls, decoded beforehand;
+// for lifeline-raw, with the bytes as the receiver lends them.
 func newExporter(b *testing.B, name, endpoint string, s frame.Signal, pool [][]byte) (component.Component, []func(context.Context) error) {
 	b.Helper()
 	factory, conf := lifelineexporter.NewFactory(), map[string]any{"http": map[string]any{"endpoint": endpoint}, "agent": "acme/host-17"}
-	if name != "lifeline" {
+	if !strings.HasPrefix(name, "lifeline") {
 		factory = otlphttpexporter.NewFactory()
 		conf = map[string]any{"endpoint": endpoint, "compression": name[len("otlphttp-"):], "sending_queue": map[string]any{"block_on_overflow": true}}
 	}
@@ -67,8 +70,19 @@ func newExporter(b *testing.B, name, endpoint string, s frame.Signal, pool [][]b
 	require.NoError(b, confmap.NewFromStringMap(conf).Unmarshal(cfg))
 	set := exportertest.NewNopSettings(factory.Type())
 	calls := make([]func(context.Context) error, len(pool))
-	switch s {
-	case frame.Traces:
+	switch {
+	case name == "lifeline-raw":
+		e, err := factory.CreateLogs(b.Context(), set, cfg)
+		require.NoError(b, err)
+		for i, raw := range pool {
+			items, err := otlpcodec.Count(s, raw)
+			require.NoError(b, err)
+			calls[i] = func(ctx context.Context) error {
+				return passthrough.Hand(ctx, s, otlpcodec.Piece{Raw: raw, Items: items}, e.ConsumeLogs)
+			}
+		}
+		return e, calls
+	case s == frame.Traces:
 		e, err := factory.CreateTraces(b.Context(), set, cfg)
 		require.NoError(b, err)
 		for i, raw := range pool {
@@ -77,7 +91,7 @@ func newExporter(b *testing.B, name, endpoint string, s frame.Signal, pool [][]b
 			calls[i] = func(ctx context.Context) error { return e.ConsumeTraces(ctx, td) }
 		}
 		return e, calls
-	case frame.Metrics:
+	case s == frame.Metrics:
 		e, err := factory.CreateMetrics(b.Context(), set, cfg)
 		require.NoError(b, err)
 		for i, raw := range pool {
