@@ -160,26 +160,42 @@ func (d drain) alone(ctx context.Context) (sample Sample, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, d.stop(ctx)) }()
+	if err := d.moves(ctx); err != nil {
+		return nil, err
+	}
 	used, err := d.Recovery.P.CPU()
 	if err != nil {
 		return nil, err
 	}
-	begin := time.Now()
-	if err := d.Recovery.P.Resume(); err != nil {
-		return nil, err
-	}
-	peak := startPeak(d.Recovery.P)
+	begin, peak := time.Now(), startPeak(d.Recovery.P)
 	err = d.empty(ctx)
 	took, highest := time.Since(begin), peak.stop()
 	now, cpuErr := d.Recovery.P.CPU()
 	if err := errors.Join(err, cpuErr); err != nil {
 		return nil, err
 	}
-	mb := float64(d.backlog.raw) / 1e6
+	mb := d.telemetry(len(d.backlog.flares) - 1)
 	return Sample{
 		unitEndToEnd: mb / took.Seconds(), unitOwnCPU: mb / (now - used).Seconds(),
 		unitOverIdle: float64(highest-idle) / mib, "RSS-idle-MiB": float64(idle) / mib,
 	}, nil
+}
+
+// moves lets recovery go on and returns when it is through with the first flare:
+// what it does at a start, and every poll_interval, is not what is measured.
+func (d drain) moves(ctx context.Context) error {
+	if err := d.Recovery.P.Resume(); err != nil {
+		return err
+	}
+	return proc.Until(ctx, time.Millisecond, func(context.Context) (bool, error) {
+		n, err := left(d.Stack)
+		return n < len(d.backlog.flares), err
+	})
+}
+
+// telemetry returns how much so many of the flares hold, in MB.
+func (d drain) telemetry(flares int) float64 {
+	return float64(d.backlog.raw) / 1e6 * float64(flares) / float64(len(d.backlog.flares))
 }
 
 // empty waits until the bucket holds no flare any more.
@@ -200,13 +216,7 @@ func (d drain) besideLive(ctx context.Context) (sample Sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := d.Recovery.P.Resume(); err != nil {
-		return nil, err
-	}
-	if err := proc.Until(ctx, time.Millisecond, func(context.Context) (bool, error) {
-		n, err := left(d.Stack)
-		return n < len(d.backlog.flares), err
-	}); err != nil {
+	if err := d.moves(ctx); err != nil {
 		return nil, err
 	}
 	before, begin := len(d.backlog.flares)-1, time.Now()
@@ -222,7 +232,7 @@ func (d drain) besideLive(ctx context.Context) (sample Sample, err error) {
 	if err != nil {
 		return nil, err
 	}
-	mb := float64(d.backlog.raw) / 1e6 * float64(before-after) / float64(len(d.backlog.flares))
+	mb := d.telemetry(before - after)
 	// The next run is to find an empty bucket.
 	return Sample{unitEndToEnd: mb / took.Seconds(), unitAlone: alone, unitBeside: beside}, d.empty(ctx)
 }
