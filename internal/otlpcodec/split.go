@@ -28,7 +28,10 @@ func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
 // Scratch is memory for the pieces of one call at a time, to be used again by the
 // next: then the pieces of the one before are no longer valid. The zero value is
 // empty. It must not be used concurrently.
-type Scratch struct{ free []byte }
+type Scratch struct {
+	free   []byte
+	halves [][]byte // what has to be cut again, by depth: one pair at a time
+}
 
 // maxScratch bounds what is kept for the next call, in bytes.
 const maxScratch = 4 << 20
@@ -39,6 +42,15 @@ func (s *Scratch) begin(need int) {
 		s.free = make([]byte, 0, need)
 	}
 	s.free = s.free[:0]
+	s.halves = slices.DeleteFunc(s.halves, func(b []byte) bool { return cap(b) > maxScratch })
+}
+
+// pair empties the halves at depth and makes room for size bytes of them.
+func (s *Scratch) pair(depth, size int) {
+	for len(s.halves) <= depth {
+		s.halves = append(s.halves, nil)
+	}
+	s.halves[depth] = slices.Grow(s.halves[depth][:0], size)
 }
 
 // halve splits a request that was checked, of two items at least.
@@ -96,11 +108,10 @@ type divider struct {
 	maxSize int64
 	spare   int // bytes that may still be repeated
 	pieces  []Piece
-	halves  [][]byte // what has to be cut again, by depth: one pair at a time
 }
 
-// divide appends p or what it is cut into. Below depth 0 p is one of halves[depth-1],
-// unless it fits.
+// divide appends p or what it is cut into. Below depth 0 p is one of the scratch's
+// halves[depth-1], unless it fits.
 func (d *divider) divide(p Piece, depth int) {
 	if d.fits(len(p.Raw)) || p.Items < 2 || d.signal == frame.Profiles {
 		d.keep(p, depth)
@@ -114,10 +125,15 @@ func (d *divider) divide(p Piece, depth int) {
 		return
 	}
 	d.spare -= repeated
-	if depth == len(d.halves) {
-		d.halves = append(d.halves, nil)
+	again := 0
+	for _, half := range []parts{l, r} {
+		if !d.fits(half.size) {
+			again += half.size
+		}
 	}
-	d.halves[depth] = slices.Grow(d.halves[depth][:0], l.size+r.size)
+	if again > 0 {
+		d.scratch.pair(depth, again)
+	}
 	left := Piece{Raw: d.join(l, depth), Items: p.Items / 2}
 	right := Piece{Raw: d.join(r, depth), Items: p.Items - p.Items/2}
 	d.divide(left, depth+1)
@@ -129,7 +145,7 @@ func (d *divider) join(p parts, depth int) []byte {
 	if d.fits(p.size) {
 		return d.scratch.join(p)
 	}
-	half := &d.halves[depth]
+	half := &d.scratch.halves[depth]
 	begin := len(*half)
 	for _, b := range p.slices {
 		*half = append(*half, b...)
