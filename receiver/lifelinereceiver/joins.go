@@ -40,7 +40,7 @@ type write struct {
 type joinKey [sha256.Size]byte
 
 // newJoinKey digests an identity, a batch and the digest of its body.
-func newJoinKey(identity [sha256.Size]byte, s frame.Signal, id frame.BatchID, sum [sha256.Size]byte) joinKey {
+func newJoinKey(identity [sha256.Size]byte, s frame.Signal, id frame.BatchID, sum digest) joinKey {
 	b := make([]byte, 0, 160)
 	b = append(b, byte(s))
 	b = append(b, identity[:]...)

@@ -1,7 +1,6 @@
 package lifelinereceiver
 
 import (
-	"crypto/sha256"
 	"encoding/hex"
 	"maps"
 	"strconv"
@@ -16,7 +15,7 @@ import (
 // exporter sees, so that no client can choose its topic or its name. sum is of
 // the request as uncompressed protobuf. The lifeline exporter makes frames of its
 // own and wants nothing but metadata_keys.
-func (g *gateway) clientMetadata(r *request, info client.Info, sum [sha256.Size]byte) map[string][]string {
+func (g *gateway) clientMetadata(r *request, info client.Info, sum digest) map[string][]string {
 	md := map[string][]string{}
 	for _, key := range g.cfg.MetadataKeys {
 		if values := r.header(key); len(values) > 0 {
@@ -29,7 +28,7 @@ func (g *gateway) clientMetadata(r *request, info client.Info, sum [sha256.Size]
 	if id, ok := r.batchID(); ok {
 		md[frame.HeaderBatchID], md[frame.HeaderBatchRoot] = []string{string(id)}, []string{string(id.Root())}
 	} else {
-		id := []string{"h:" + hex.EncodeToString(sum[:16])}
+		id := []string{"h:" + hex.EncodeToString(sum[:])}
 		md[frame.HeaderBatchID], md[frame.HeaderBatchRoot] = id, id
 	}
 	if text := r.one(frame.HeaderFrame); text != "" {

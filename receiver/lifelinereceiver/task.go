@@ -25,7 +25,7 @@ type task struct {
 	// Owned by whoever runs receive and write.
 	held *reservation
 	job  job
-	sum  [sha256.Size]byte // of the request as uncompressed protobuf, if it makes a batch id or proves one
+	sum  digest // of the request as uncompressed protobuf, if it makes a batch id or proves one
 
 	known   atomic.Pointer[job] // what receive found out
 	done    chan struct{}       // closed when all is done
@@ -123,8 +123,12 @@ func (t *task) understand(answer context.Context, sent []byte) (err error) {
 	if t.job, err = g.sinks[r.signal](raw, ownAgent, t.held); err != nil {
 		return err
 	}
-	if t.job.size = int64(len(raw)); ownAgent || !g.cfg.Passthrough.ToLifeline() {
-		t.sum = sha256.Sum256(raw)
+	t.job.size = int64(len(raw))
+	switch {
+	case ownAgent:
+		t.sum = keyedDigest(raw)
+	case !g.cfg.Passthrough.ToLifeline():
+		t.sum = publicDigest(raw)
 	}
 	return nil
 }
