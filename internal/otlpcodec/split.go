@@ -55,7 +55,7 @@ func (s *Scratch) pair(depth, size int) {
 
 // halve splits a request that was checked, of two items at least.
 func (s *Scratch) halve(signal frame.Signal, p Piece) (left, right Piece) {
-	l, r := requests[signal].cut(p.Raw, p.Items/2)
+	l, r, _, _ := requests[signal].cut(p.Raw, p.Items/2)
 	return Piece{Raw: s.join(l), Items: p.Items / 2}, Piece{Raw: s.join(r), Items: p.Items - p.Items/2}
 }
 
@@ -117,7 +117,7 @@ func (d *divider) divide(p Piece, depth int) {
 		d.keep(p, depth)
 		return
 	}
-	l, r := requests[d.signal].cut(p.Raw, p.Items/2)
+	l, r, _, _ := requests[d.signal].cut(p.Raw, p.Items/2)
 	repeated := l.size + r.size - len(p.Raw)
 	fair := repeated <= len(p.Raw)/2 || d.fits(l.size) && d.fits(r.size)
 	if !fair || repeated > d.spare {
@@ -163,41 +163,40 @@ func (d *divider) keep(p Piece, depth int) {
 
 func (d *divider) fits(size int) bool { return d.maxSize <= 0 || int64(size) <= d.maxSize }
 
-// cut puts the first at items of a message that was walked before into left and
-// the others into right. Both get at least one: 0 < at < the items of b.
-func (m *message) cut(b []byte, at int64) (left, right parts) {
+// cut puts the first at items of a message that was walked before, 0 < at, into
+// left and the others into right. It returns how many are in left; none is in
+// right unless more.
+func (m *message) cut(b []byte, at int64) (left, right parts, n int64, more bool) {
 	chosen := m.chosen(b)
 	for i := 0; i < len(b); {
 		w, end, _ := nextField(b, i)
-		whole := b[i:end]
-		head := b[i:w.body]
+		whole, body, head := b[i:end], b[w.body:end], b[i:w.body]
 		f := m.numbered(w.num)
 		replaced := f.role == oneof && i != chosen
 		i = end
-		if f.role == plain {
-			left.add(whole)
-			right.add(whole)
-			continue
-		}
-		n := int64(1)
-		if f.role != item && at > 0 {
-			n = f.msg.count(b[w.body:end])
-		}
 		switch {
-		case replaced: // nobody reads it
-		case at == 0:
-			right.add(whole)
-		case n <= at:
+		case f.role == plain:
 			left.add(whole)
-			at -= n
+			right.add(whole)
+		case replaced: // nobody reads it
+		case n == at:
+			right.add(whole)
+			more = more || f.role == item || f.msg.count(body) > 0
+		case f.role == item:
+			left.add(whole)
+			n++
 		default:
-			l, r := f.msg.cut(b[w.body:end], at)
+			l, r, below, split := f.msg.cut(body, at-n)
+			if n += below; !split {
+				left.add(whole)
+				continue
+			}
 			left.nest(head, l)
 			right.nest(head, r)
-			at = 0
+			more = true
 		}
 	}
-	return left, right
+	return left, right, n, more
 }
 
 // count returns the items of a message that was walked before. It looks at
