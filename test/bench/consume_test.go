@@ -12,6 +12,7 @@ import (
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
 	"go.opentelemetry.io/collector/exporter/exportertest"
+	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
 
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter"
@@ -27,7 +28,7 @@ import (
 func BenchmarkConsume(b *testing.B) {
 	for _, s := range []frame.Signal{frame.Traces, frame.Metrics, frame.Logs} {
 		for _, items := range []int{1, 10, 100, 1000} {
-			for _, name := range []string{"lifeline-raw", "lifeline", "otlphttp-gzip", "otlphttp-zstd"} {
+			for _, name := range []string{"lifeline-raw", "lifeline", "otlp-gzip", "otlp-zstd", "otlphttp-gzip", "otlphttp-zstd"} {
 				b.Run(fmt.Sprintf("signal=%s/items=%d/exporter=%s", s, items, name), func(b *testing.B) {
 					benchmarkConsume(b, name, Load{Signal: s, Items: items})
 				})
@@ -62,9 +63,13 @@ func benchmarkConsume(b *testing.B, name string, load Load) {
 func newExporter(b *testing.B, name, endpoint string, s frame.Signal, pool [][]byte) (component.Component, []func(context.Context) error) {
 	b.Helper()
 	factory, conf := lifelineexporter.NewFactory(), map[string]any{"http": map[string]any{"endpoint": endpoint}, "agent": "acme/host-17"}
-	if !strings.HasPrefix(name, "lifeline") {
+	if protocol, compression, stock := strings.Cut(name, "-"); stock && protocol != "lifeline" {
 		factory = otlphttpexporter.NewFactory()
-		conf = map[string]any{"endpoint": endpoint, "compression": name[len("otlphttp-"):], "sending_queue": map[string]any{"block_on_overflow": true}}
+		conf = map[string]any{"endpoint": endpoint, "compression": compression, "sending_queue": map[string]any{"block_on_overflow": true}}
+		if protocol == "otlp" {
+			factory = otlpexporter.NewFactory()
+			conf["tls"] = map[string]any{"insecure": true}
+		}
 	}
 	cfg := factory.CreateDefaultConfig()
 	require.NoError(b, confmap.NewFromStringMap(conf).Unmarshal(cfg))
