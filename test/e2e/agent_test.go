@@ -187,6 +187,7 @@ func TestUnknownAudience(t *testing.T) {
 	require.NoError(t, s.Gateway.Start(ctx))
 	_, err = s.Agent.P.WaitLine(ctx, "The gateway takes data.")
 	require.NoError(t, err)
+	require.NoError(t, s.Agent.Stop(ctx)) // which sends all that is left
 	records, err := s.Kafka.Read(ctx)
 	require.NoError(t, err)
 	var got [][]byte

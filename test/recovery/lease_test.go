@@ -169,7 +169,7 @@ func TestLeasesOfTheDead(t *testing.T) {
 	s := newLeased(t)
 	ctx := env.Within(t, time.Minute)
 	s.dieAt(ctx, 1, before, func(c call) bool { return c.name == "forward" })
-	left, _ := s.tap.effects()
+	left := s.tap.deserted(ctx, t)
 	s.start()
 	s.tap.await(ctx, t, func(done []call) bool {
 		fresh := done[len(left):]

@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -44,7 +45,8 @@ type tap struct {
 	spoil  spoil          // nil: none
 	done   []call         // had their effect, in order
 	counts map[string]int // calls that came, by name
-	more   chan struct{}  // closed and replaced at every effect
+	conns  int            // to s3, open
+	more   chan struct{}  // closed and replaced at every effect, and when a connection ends
 	trap   *trap          // nil: none
 }
 
@@ -71,7 +73,9 @@ func newTap(t *testing.T, bucket, upstream string) *tap {
 		Transport:    &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	tp.s3 = httptest.NewServer(http.HandlerFunc(tp.serveS3))
+	tp.s3 = httptest.NewUnstartedServer(http.HandlerFunc(tp.serveS3))
+	tp.s3.Config.ConnState = tp.connected
+	tp.s3.Start()
 	t.Cleanup(tp.s3.Close)
 	return tp
 }
@@ -137,6 +141,33 @@ func (tp *tap) note(c call) {
 	tp.done = append(tp.done, c)
 	close(tp.more)
 	tp.more = make(chan struct{})
+}
+
+// connected counts the connections to the bucket.
+func (tp *tap) connected(_ net.Conn, state http.ConnState) {
+	tp.mu.Lock()
+	defer tp.mu.Unlock()
+	switch state {
+	case http.StateNew:
+		tp.conns++
+	case http.StateClosed:
+		tp.conns--
+		close(tp.more)
+		tp.more = make(chan struct{})
+	}
+}
+
+// deserted waits until every call of a process that is dead has come to its end,
+// and returns all effects so far.
+func (tp *tap) deserted(ctx context.Context, t *testing.T) (all []call) {
+	t.Helper()
+	tp.await(ctx, t, func([]call) bool {
+		tp.mu.Lock()
+		defer tp.mu.Unlock()
+		all = slices.Clip(tp.done)
+		return tp.conns == 0
+	})
+	return all
 }
 
 // spoilCalls lets f answer from now on.
