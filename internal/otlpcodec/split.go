@@ -55,8 +55,8 @@ func (s *Scratch) pair(depth, size int) {
 
 // halve splits a request that was checked, of two items at least.
 func (s *Scratch) halve(signal frame.Signal, p Piece) (left, right Piece) {
-	l, r, _, _ := requests[signal].cut(p.Raw, p.Items/2)
-	return Piece{Raw: s.join(l), Items: p.Items / 2}, Piece{Raw: s.join(r), Items: p.Items - p.Items/2}
+	h := requests[signal].cut(p.Raw, p.Items/2)
+	return Piece{Raw: s.join(h.left), Items: p.Items / 2}, Piece{Raw: s.join(h.right), Items: p.Items - p.Items/2}
 }
 
 // join returns the message in one slice, behind what else is in s.
@@ -117,7 +117,8 @@ func (d *divider) divide(p Piece, depth int) {
 		d.keep(p, depth)
 		return
 	}
-	l, r, _, _ := requests[d.signal].cut(p.Raw, p.Items/2)
+	h := requests[d.signal].cut(p.Raw, p.Items/2)
+	l, r := h.left, h.right
 	repeated := l.size + r.size - len(p.Raw)
 	fair := repeated <= len(p.Raw)/2 || d.fits(l.size) && d.fits(r.size)
 	if !fair || repeated > d.spare {
@@ -163,10 +164,16 @@ func (d *divider) keep(p Piece, depth int) {
 
 func (d *divider) fits(size int) bool { return d.maxSize <= 0 || int64(size) <= d.maxSize }
 
+// halves is a message that was cut in two.
+type halves struct {
+	left, right parts
+	n           int64 // items in left
+	more        bool  // there are items in right
+}
+
 // cut puts the first at items of a message that was walked before, 0 < at, into
-// left and the others into right. It returns how many are in left; none is in
-// right unless more.
-func (m *message) cut(b []byte, at int64) (left, right parts, n int64, more bool) {
+// the left half and the others into the right one.
+func (m *message) cut(b []byte, at int64) (h halves) {
 	chosen := m.chosen(b)
 	for i := 0; i < len(b); {
 		w, end, _ := nextField(b, i)
@@ -176,27 +183,27 @@ func (m *message) cut(b []byte, at int64) (left, right parts, n int64, more bool
 		i = end
 		switch {
 		case f.role == plain:
-			left.add(whole)
-			right.add(whole)
+			h.left.add(whole)
+			h.right.add(whole)
 		case replaced: // nobody reads it
-		case n == at:
-			right.add(whole)
-			more = more || f.role == item || f.msg.count(body) > 0
+		case h.n == at:
+			h.right.add(whole)
+			h.more = h.more || f.role == item || f.msg.count(body) > 0
 		case f.role == item:
-			left.add(whole)
-			n++
+			h.left.add(whole)
+			h.n++
 		default:
-			l, r, below, split := f.msg.cut(body, at-n)
-			if n += below; !split {
-				left.add(whole)
+			below := f.msg.cut(body, at-h.n)
+			if h.n += below.n; !below.more {
+				h.left.add(whole)
 				continue
 			}
-			left.nest(head, l)
-			right.nest(head, r)
-			more = true
+			h.left.nest(head, below.left)
+			h.right.nest(head, below.right)
+			h.more = true
 		}
 	}
-	return left, right, n, more
+	return h
 }
 
 // count returns the items of a message that was walked before. It looks at

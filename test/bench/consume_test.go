@@ -11,6 +11,7 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componenttest"
 	"go.opentelemetry.io/collector/confmap"
+	"go.opentelemetry.io/collector/exporter"
 	"go.opentelemetry.io/collector/exporter/exportertest"
 	"go.opentelemetry.io/collector/exporter/otlpexporter"
 	"go.opentelemetry.io/collector/exporter/otlphttpexporter"
@@ -58,19 +59,25 @@ func benchmarkConsume(b *testing.B, name string, load Load) {
 	b.ReportMetric(float64(selfCPU(b)-before)/float64(i*load.Items), "cpu-ns/item")
 }
 
+// contender returns the factory that a name stands for, and its configuration.
+func contender(name, endpoint string) (exporter.Factory, map[string]any) {
+	protocol, compression, _ := strings.Cut(name, "-")
+	conf := map[string]any{"endpoint": endpoint, "compression": compression, "sending_queue": map[string]any{"block_on_overflow": true}}
+	switch protocol {
+	case "otlp":
+		conf["tls"] = map[string]any{"insecure": true}
+		return otlpexporter.NewFactory(), conf
+	case "otlphttp":
+		return otlphttpexporter.NewFactory(), conf
+	}
+	return lifelineexporter.NewFactory(), map[string]any{"http": map[string]any{"endpoint": endpoint}, "agent": "acme/host-17"}
+}
+
 // newExporter returns an exporter of the signal and its calls, decoded beforehand;
 // for lifeline-raw, with the bytes as the receiver lends them.
 func newExporter(b *testing.B, name, endpoint string, s frame.Signal, pool [][]byte) (component.Component, []func(context.Context) error) {
 	b.Helper()
-	factory, conf := lifelineexporter.NewFactory(), map[string]any{"http": map[string]any{"endpoint": endpoint}, "agent": "acme/host-17"}
-	if protocol, compression, stock := strings.Cut(name, "-"); stock && protocol != "lifeline" {
-		factory = otlphttpexporter.NewFactory()
-		conf = map[string]any{"endpoint": endpoint, "compression": compression, "sending_queue": map[string]any{"block_on_overflow": true}}
-		if protocol == "otlp" {
-			factory = otlpexporter.NewFactory()
-			conf["tls"] = map[string]any{"insecure": true}
-		}
-	}
+	factory, conf := contender(name, endpoint)
 	cfg := factory.CreateDefaultConfig()
 	require.NoError(b, confmap.NewFromStringMap(conf).Unmarshal(cfg))
 	set := exportertest.NewNopSettings(factory.Type())
