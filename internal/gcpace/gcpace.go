@@ -46,19 +46,20 @@ func (d Demand) percent(live, roots int64) int {
 	return int(min(d.headroom(live)*100/max(live+roots, 1), most))
 }
 
-// besides is what a process has besides its heap: stacks, the runtime's own, and
-// free pages that are about to go back.
+// besides is what a process has besides its heap and its stacks: the runtime's own,
+// and free pages that are about to go back.
 const besides = 64 << 20
 
 // limit returns where garbage is collected and free pages are given back at any
-// price. It rises with what lives beyond the budget, so that it never costs
-// somebody else more than one early collection.
-func (d Demand) limit(live int64) int64 {
+// price. It rises with stacks, which count and cannot be collected, and with what
+// lives beyond the budget, so that it never costs somebody else more than one
+// early collection.
+func (d Demand) limit(live, stacks int64) int64 {
 	if d.Budget == 0 {
 		return unlimited
 	}
 	live = max(live, d.Budget)
-	return besides + live + d.headroom(live)
+	return besides + stacks + live + d.headroom(live)
 }
 
 // process is the pacer of this process.
@@ -73,6 +74,10 @@ func Start(d Demand) (stop func()) {
 	return process.start(&d)
 }
 
+// Tighten collects whenever a tenth of what lives has been allocated, until release
+// is called. It is for short work on something large.
+func Tighten() (release func()) { return process.tighten() }
+
 type pacer struct {
 	set   func(percent int) int   // debug.SetGCPercent
 	limit func(bytes int64) int64 // debug.SetMemoryLimit
@@ -81,14 +86,44 @@ type pacer struct {
 	demands map[*Demand]struct{}
 	round   int  // ends with the next collection
 	limits  bool // nobody else has set a limit of memory
+	tight   int  // how many want the tightest pace
+	loose   int  // the pace without them
+}
+
+// tightest is the pace of Tighten, in percent.
+const tightest = 10
+
+func (p *pacer) tighten() (release func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.tight++; p.tight == 1 {
+		p.loose = p.set(tightest)
+	}
+	return sync.OnceFunc(func() {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.tight--; p.tight == 0 {
+			p.set(p.loose)
+		}
+	})
+}
+
+// pace sets the pace, at the latest when nobody wants the tightest, and returns the
+// one before. The caller holds mu.
+func (p *pacer) pace(percent int) (before int) {
+	if p.tight == 0 {
+		return p.set(percent)
+	}
+	before, p.loose = p.loose, percent
+	return before
 }
 
 func (p *pacer) start(d *Demand) (stop func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.demands) == 0 {
-		if before := p.set(usual); before != usual {
-			p.set(before)
+		if before := p.pace(usual); before != usual {
+			p.pace(before)
 			return func() {}
 		}
 		p.demands = map[*Demand]struct{}{}
@@ -109,7 +144,7 @@ func (p *pacer) stop(d *Demand) {
 	delete(p.demands, d)
 	if len(p.demands) == 0 {
 		p.round++ // no collection concerns us any more
-		p.set(usual)
+		p.pace(usual)
 		if p.limits {
 			p.limit(unlimited)
 		}
@@ -142,11 +177,16 @@ func (p *pacer) tune() {
 		all.Floor = max(all.Floor, d.Floor)
 		all.Budget += d.Budget
 	}
-	heap := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/scan/globals:bytes"}}
+	heap := []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"},
+		{Name: "/gc/scan/stack:bytes"},
+		{Name: "/gc/scan/globals:bytes"},
+		{Name: "/memory/classes/heap/stacks:bytes"},
+	}
 	metrics.Read(heap)
 	size := func(i int) int64 { return int64(heap[i].Value.Uint64()) } //nolint:gosec // sizes of memory
-	p.set(all.percent(size(0), size(1)+size(2)))
+	p.pace(all.percent(size(0), size(1)+size(2)))
 	if p.limits {
-		p.limit(all.limit(size(0)))
+		p.limit(all.limit(size(0), size(3)))
 	}
 }

@@ -39,10 +39,11 @@ func TestPercent(t *testing.T) {
 
 func TestLimit(t *testing.T) {
 	d := Demand{Floor: 64 * mib, Budget: 300 * mib}
-	require.EqualValues(t, besides+400*mib, d.limit(10*mib), "the budget may be used at once")
-	require.EqualValues(t, besides+400*mib, d.limit(300*mib))
-	require.EqualValues(t, besides+1800*mib, d.limit(1000*mib), "no limit to what is not the budget's")
-	require.EqualValues(t, unlimited, Demand{Floor: 64 * mib}.limit(10*mib))
+	require.EqualValues(t, besides+400*mib, d.limit(10*mib, 0), "the budget may be used at once")
+	require.EqualValues(t, besides+400*mib, d.limit(300*mib, 0))
+	require.EqualValues(t, besides+1800*mib, d.limit(1000*mib, 0), "no limit to what is not the budget's")
+	require.EqualValues(t, besides+500*mib, d.limit(300*mib, 100*mib), "stacks are not garbage, however many there are")
+	require.EqualValues(t, unlimited, Demand{Floor: 64 * mib}.limit(10*mib, 0))
 }
 
 // fixture returns a pacer that sets the pace of this process and tells what it sets.
@@ -122,4 +123,22 @@ func TestTheUserHasTheLastWord(t *testing.T) {
 	t.Setenv("GOGC", "100")
 	Start(Demand{Floor: 16 * mib})()
 	require.Empty(t, process.demands)
+}
+
+// Who works on something large has the tightest pace, whoever starts, stops or
+// collects meanwhile; and then all is as it would have been.
+func TestTighten(t *testing.T) {
+	p, paces := fixture(t)
+	first, second := p.tighten(), p.tighten()
+	require.Equal(t, tightest, last(t, paces))
+	stop := p.start(&Demand{Floor: 64 * mib})
+	runtime.GC()
+	first()
+	require.Empty(t, paces)
+	second()
+	require.Greater(t, last(t, paces), usual, "the pace of who started meanwhile")
+	third := p.tighten()
+	stop()
+	third()
+	require.Equal(t, usual, last(t, paces))
 }

@@ -3,10 +3,11 @@
 // the Collector, which carries log records and nothing else: so an empty record,
 // the envelope, goes through it, and the bytes go along in the context.
 //
-// A request counts as delivered only if somebody took its bytes. What stands
-// between the two and loses the context, as a batch processor does, or an
-// exporter that takes the envelope for a log record, becomes an error on both
-// sides, and no loss.
+// A request counts as delivered only if a lifeline exporter took its bytes. Where
+// none does, because something between the two loses the context, as a batch
+// processor does, or an exporter takes the envelope for a log record, it is an
+// error on both sides, and no loss. Where one does, other branches of the pipeline
+// have nothing to deliver: internal/ackrules refuses them.
 //
 // The package has no goroutines.
 package passthrough

@@ -4,6 +4,8 @@ import (
 	"context"
 	"runtime/debug"
 	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/gcpace"
 )
 
 // maxBusyBytes bounds the objects that are worked on at the same time, all
@@ -13,15 +15,12 @@ const maxBusyBytes = 32 << 20
 // Above largeObject memory is looked after: else garbage grows to the size of what
 // lives, which is an object of up to 64 MiB and what it holds, and opening one
 // leaves as much behind. There is no room for two of this size at the same time.
-const (
-	largeObject = maxBusyBytes / 2
-	largeGC     = 10 // percent of what lives that garbage may grow to
-)
+const largeObject = maxBusyBytes / 2
 
 // frugally does what works on the bytes of an object, without the lock.
 func (l *Loop) frugally(size int64, do func()) {
 	if size > largeObject {
-		defer debug.SetGCPercent(debug.SetGCPercent(largeGC))
+		defer gcpace.Tighten()()
 	}
 	l.outside(do)
 }

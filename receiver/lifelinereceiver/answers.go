@@ -4,6 +4,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -117,12 +118,21 @@ func refuseBytes(err error) *refusal {
 	return unavailable("the request could not be read; try again")
 }
 
+// all reports whether is holds for every one of the errors that a fan-out has joined
+// in err: what one exporter refuses for good another may take later.
+func all(err error, is func(error) bool) bool {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 { //nolint:errorlint // what wraps it is one error
+		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !all(e, is) })
+	}
+	return is(err)
+}
+
 // refuseWrite judges an error of the pipeline. It never shows the client what
 // happened behind the gateway, and never passes on a status: what is permanent
 // between the gateway and Kafka is not the fault of the data. On an agent there
 // is nothing behind but the lifeline exporter, which knows what it says.
 func refuseWrite(err error, j job) *refusal {
-	if errors.Is(err, passthrough.ErrTooLarge) {
+	if all(err, func(e error) bool { return errors.Is(e, passthrough.ErrTooLarge) }) {
 		return tooLarge("one record of the request is")
 	}
 	_, hasStatus := errors.AsType[interface {
@@ -130,7 +140,7 @@ func refuseWrite(err error, j job) *refusal {
 		GRPCStatus() *status.Status
 	}](err)
 	_, fromKafka := errors.AsType[*kerr.Error](err)
-	switch proven := consumererror.IsPermanent(err) && !hasStatus && !fromKafka; {
+	switch proven := all(err, consumererror.IsPermanent) && !hasStatus && !fromKafka; {
 	case proven && j.raw != nil:
 		return undecodable(err)
 	case proven && j.decoded:

@@ -289,6 +289,8 @@ func TestDecodeModePermanentErrors(t *testing.T) {
 		code codes.Code
 	}{
 		"a processor's":        {consumererror.NewPermanent(errDown), codes.InvalidArgument},
+		"one of two":           {errors.Join(errDown, consumererror.NewPermanent(errDown)), codes.Unavailable},
+		"both":                 {errors.Join(consumererror.NewPermanent(errDown), consumererror.NewPermanent(errDown)), codes.InvalidArgument},
 		"an exporter's status": {consumererror.NewPermanent(status.Error(codes.Internal, "x")), codes.Unavailable},
 		"Kafka's":              {consumererror.NewPermanent(fmt.Errorf("write: %w", kerr.InvalidRecord)), codes.Unavailable},
 		"not permanent":        {errDown, codes.Unavailable},

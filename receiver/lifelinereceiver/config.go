@@ -94,6 +94,9 @@ func (c *Config) Validate() error {
 	if strings.Trim(c.Audience, " ") != c.Audience || strings.ContainsFunc(c.Audience, unprintable) {
 		return errors.New("audience: must be printable ASCII without spaces around it")
 	}
+	if c.Passthrough.ToLifeline() && c.ReceiptKeyFile != "" {
+		return fmt.Errorf("receipt_key_file: a receipt says that Kafka has the data; with passthrough::to %s only a ring has it: remove it", toLifeline)
+	}
 	return errors.Join(c.validateProtocols(), c.Passthrough.validate(), c.validateMetadataKeys())
 }
 

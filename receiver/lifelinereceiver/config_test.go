@@ -71,6 +71,7 @@ func TestConfigRefuses(t *testing.T) {
 		"to":          `passthrough::to: "ring" must be kafka or lifeline`,
 		"to_topic":    "passthrough::logs_topic: nothing goes to Kafka",
 		"to_message":  "passthrough::max_message_bytes: nothing goes to Kafka",
+		"to_receipt":  "receipt_key_file: a receipt says that Kafka has the data",
 		"metadata":    `metadata_keys: "Lifeline-Agent"`,
 		"secret":      `metadata_keys: "Authorization"`,
 		"unknown":     "ack_timout",

@@ -99,7 +99,11 @@ const heapFloor = 64 << 20
 // Start implements component.Component.
 func (g *gateway) Start(ctx context.Context, host component.Host) error {
 	g.host = host
-	g.unpace = gcpace.Start(gcpace.Demand{Floor: heapFloor, Budget: int64(g.cfg.Admission.MaxInflight)})
+	demand := gcpace.Demand{Floor: heapFloor, Budget: int64(g.cfg.Admission.MaxInflight)}
+	if g.cfg.Passthrough.ToLifeline() {
+		demand.Floor = 0 // the exporter's counts: an agent is a guest on its host
+	}
+	g.unpace = gcpace.Start(demand)
 	if g.cfg.TrustFlareHeaders {
 		g.log.Info("trust_flare_headers is on: this listener believes what senders say about agents and flares; " +
 			"it is for recovery, on loopback or behind mTLS")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/consumer"
+	"go.opentelemetry.io/collector/consumer/consumererror"
 	"go.opentelemetry.io/collector/pdata/plog"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"google.golang.org/grpc/codes"
@@ -145,4 +147,18 @@ func TestDeprecatedRequestsAreModernizedBeforeTheyAreLent(t *testing.T) {
 	require.Equal(t, codes.OK, send(t.Context(), g, "http", raw).status.Code())
 	require.EqualValues(t, 1, items)
 	require.Equal(t, g.admission.total, g.admission.room())
+}
+
+// Behind a fan-out to two rings, one that refuses for good says nothing about the
+// other, which may only be full.
+func TestARefusalForGoodNeedsBothRings(t *testing.T) {
+	j := job{raw: []byte{0}}
+	full := errors.New("full")
+	large := consumererror.NewPermanent(passthrough.ErrTooLarge)
+	metadata := consumererror.NewPermanent(errors.New("metadata"))
+	require.Same(t, errWrite, refuseWrite(errors.Join(full, large), j))
+	require.Same(t, errWrite, refuseWrite(errors.Join(metadata, full), j))
+	require.Same(t, errWrite, refuseWrite(fmt.Errorf("%w", full), j))
+	require.Equal(t, codes.ResourceExhausted, refuseWrite(errors.Join(large, large), j).code)
+	require.Equal(t, codes.InvalidArgument, refuseWrite(errors.Join(metadata, large), j).code)
 }
