@@ -121,7 +121,7 @@ func refuseBytes(err error) *refusal {
 // all reports whether is holds for every one of the errors that a fan-out has joined
 // in err: what one exporter refuses for good another may take later.
 func all(err error, is func(error) bool) bool {
-	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 { //nolint:errorlint // what wraps it is one error
+	if joined, ok := err.(interface{ Unwrap() []error }); ok && len(joined.Unwrap()) > 0 {
 		return !slices.ContainsFunc(joined.Unwrap(), func(e error) bool { return !all(e, is) })
 	}
 	return is(err)
