@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/collector/config/configgrpc"
 	"go.opentelemetry.io/collector/config/confighttp"
 	"golang.org/x/net/publicsuffix"
+
+	"github.com/otel-lifeline/lifeline/internal/dial"
 )
 
 // soon is when the end of a certificate is worth a word.
@@ -110,13 +112,7 @@ func connect(ctx context.Context, addr string, secure *tls.Config) (time.Time, e
 	if err != nil {
 		return time.Time{}, err
 	}
-	var end time.Time
-	for _, cert := range conn.(*tls.Conn).ConnectionState().PeerCertificates {
-		if end.IsZero() || cert.NotAfter.Before(end) {
-			end = cert.NotAfter
-		}
-	}
-	return end, conn.Close()
+	return dial.FirstEnd(conn.(*tls.Conn).ConnectionState()), conn.Close()
 }
 
 // remedy says what to do about a connection that was not made; otherwise is for

@@ -4,17 +4,16 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
-	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/dial"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -71,11 +70,12 @@ func (c *Client) NotAfter() time.Time {
 
 // saw takes note of the handshake that an answer came over; nil: there was none.
 func (c *Client) saw(state *tls.ConnectionState) {
-	if state == nil || len(state.PeerCertificates) == 0 {
+	if state == nil {
 		return
 	}
-	first := slices.MinFunc(state.PeerCertificates, func(a, b *x509.Certificate) int { return a.NotAfter.Compare(b.NotAfter) })
-	c.ends.Store(first.NotAfter.Unix())
+	if end := dial.FirstEnd(*state); !end.IsZero() {
+		c.ends.Store(end.Unix())
+	}
 }
 
 // Close closes idle connections. The Client stays usable.
