@@ -1,12 +1,7 @@
 package lifelineexporter
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
-	"math/big"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -24,6 +19,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric/metricdata/metricdatatest"
 
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadatatest"
+	"github.com/otel-lifeline/lifeline/internal/certtest"
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -119,12 +115,10 @@ func TestWhatIsNotThereIsNotShown(t *testing.T) {
 
 func TestTheEndOfTheClientCertificate(t *testing.T) {
 	write := func(until time.Time) []byte {
-		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		_, file := certtest.Self(t, "localhost", until)
+		cert, err := os.ReadFile(file) //nolint:gosec // the test's own file
 		require.NoError(t, err)
-		template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: until}
-		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
-		require.NoError(t, err)
-		return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
+		return cert
 	}
 	first, second := time.Unix(2000000000, 0).UTC(), time.Unix(2100000000, 0).UTC()
 	require.True(t, (&clientCert{}).notAfter().IsZero())

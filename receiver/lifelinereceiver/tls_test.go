@@ -4,16 +4,8 @@ import (
 	"bufio"
 	"bytes"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"os"
@@ -40,6 +32,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/otel-lifeline/lifeline/internal/certtest"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	ownmetadata "github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
 )
@@ -130,81 +123,43 @@ func TestRefusedClientsCostNoBody(t *testing.T) {
 	require.Equal(t, g.admission.total, g.admission.room())
 }
 
-// authority signs certificates for 127.0.0.1 and writes them to files.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
-	a.issue("ca", true)
-	return a
-}
-
-// issue returns the paths of a certificate and its key.
-func (a *authority) issue(name string, ca bool) (certFile, keyFile string) {
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(a.t, err)
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, BasicConstraintsValid: true, IsCA: ca,
-		KeyUsage:    x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign,
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-	if ca {
-		a.cert, a.key = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, &key.PublicKey, a.key)
-	require.NoError(a.t, err)
-	if ca {
-		a.cert, err = x509.ParseCertificate(der)
-		require.NoError(a.t, err)
-	}
-	pkcs8, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(a.t, err)
-	certFile, keyFile = filepath.Join(a.dir, fmt.Sprintf("%x.crt", name)), filepath.Join(a.dir, fmt.Sprintf("%x.key", name))
-	require.NoError(a.t, os.WriteFile(certFile, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600))
-	require.NoError(a.t, os.WriteFile(keyFile, pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}), 0o600))
-	return certFile, keyFile
-}
-
-// client returns the TLS configuration of a client with a certificate of a name,
+// clientTLS returns the TLS configuration of a client with a certificate of a name,
 // without one if the name is empty.
-func (a *authority) client(name string) *tls.Config {
-	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
-	cfg := &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+func clientTLS(t *testing.T, a *certtest.Authority, name string) *tls.Config {
+	t.Helper()
+	cfg := &tls.Config{RootCAs: a.Roots(), MinVersion: tls.VersionTLS12}
 	if name != "" {
-		cert, err := tls.LoadX509KeyPair(a.issue(name, false))
-		require.NoError(a.t, err)
+		cert, err := tls.X509KeyPair(a.Issue(name))
+		require.NoError(t, err)
 		cfg.Certificates = []tls.Certificate{cert}
 	}
 	return cfg
 }
 
 func TestMutualTLS(t *testing.T) {
-	ours, others := newAuthority(t), newAuthority(t)
-	cert, key := ours.issue("gateway", false)
-	caFile, _ := filepath.Join(ours.dir, fmt.Sprintf("%x.crt", "ca")), ""
+	ours, others := certtest.NewAuthority(t, "ours"), certtest.NewAuthority(t, "others")
+	cert, key := ours.Issue("gateway")
+	dir := t.TempDir()
+	write := func(name string, pem []byte) (path string) {
+		path = filepath.Join(dir, name)
+		require.NoError(t, os.WriteFile(path, pem, 0o600))
+		return path
+	}
 	server := configoptional.Some(configtls.ServerConfig{
-		Config: configtls.Config{CertFile: cert, KeyFile: key}, ClientCAFile: caFile,
+		Config:       configtls.Config{CertFile: write("gateway.crt", cert), KeyFile: write("gateway.key", key)},
+		ClientCAFile: write("ca.crt", ours.PEM),
 	})
 	k := &kafka{}
 	g := startPassthrough(t, k, func(c *Config) {
 		c.Protocols.GRPC.Get().TLS, c.Protocols.HTTP.Get().TLS = server, server
 	})
 	raw := encoded(t, frame.Traces, 3)
-	stranger := others.client("acme/host-17")
-	stranger.RootCAs = ours.client("").RootCAs
+	stranger := clientTLS(t, others, "acme/host-17")
+	stranger.RootCAs = ours.Roots()
 	for name, c := range map[string]struct {
 		tls *tls.Config
 		ok  bool
-	}{"a client of ours": {ours.client("acme/host-17"), true}, "a stranger": {stranger, false}, "no certificate": {ours.client(""), false}} {
+	}{"a client of ours": {clientTLS(t, ours, "acme/host-17"), true}, "a stranger": {stranger, false}, "no certificate": {clientTLS(t, ours, ""), false}} {
 		t.Run(name, func(t *testing.T) {
 			before := len(k.all())
 			conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(credentials.NewTLS(c.tls.Clone())))

@@ -1,15 +1,7 @@
 package e2e
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
-	"net"
 	"slices"
 	"testing"
 	"time"
@@ -17,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/otel-lifeline/lifeline/internal/certtest"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/kafka"
@@ -29,10 +22,10 @@ import (
 func TestRotationOfTheGatewaysKeys(t *testing.T) {
 	s := newStack(t)
 	r := &rotation{Stack: s, t: t, ctx: env.Within(t, 3*time.Minute)}
-	first := newAuthority(t, "first")
-	first.issue(r, "tls.pem", "gateway")
-	first.issue(r, "client.pem", "host-17")
-	r.replace("ca.pem", first.pem)
+	first := certtest.NewAuthority(t, "first")
+	r.issue(first, "tls.pem", "gateway")
+	r.issue(first, "client.pem", "host-17")
+	r.replace("ca.pem", string(first.PEM))
 	r.keygen("receipt", "receipt-1", "--id", "k1")
 	r.replace("receipts-gateway", r.read("receipt-1"))
 	r.replace("receipts-agent", r.read("receipt-1"))
@@ -64,15 +57,15 @@ func TestRotationOfTheGatewaysKeys(t *testing.T) {
 	})
 	t.Run("certificate", func(t *testing.T) {
 		r.t = t
-		before := first.served(r)
-		first.issue(r, "tls.pem", "gateway")
-		require.NotEqual(t, before, first.served(r), "taken without a restart")
+		before := r.served(first)
+		r.issue(first, "tls.pem", "gateway")
+		require.NotEqual(t, before, r.served(first), "taken without a restart")
 		r.flow()
 	})
 	t.Run("an agent's certificate", func(t *testing.T) {
 		r.t = t
 		require.Equal(t, "host-17", r.lastAgent())
-		first.issue(r, "client.pem", "host-17-anew")
+		r.issue(first, "client.pem", "host-17-anew")
 		require.NoError(t, s.Gateway.Stop(r.ctx)) // as in any update: connections begin anew
 		require.NoError(t, s.Gateway.Start(r.ctx))
 		r.flow()
@@ -80,14 +73,14 @@ func TestRotationOfTheGatewaysKeys(t *testing.T) {
 	})
 	t.Run("authority", func(t *testing.T) {
 		r.t = t
-		second := newAuthority(t, "second")
-		r.replace("ca.pem", first.pem, second.pem)
+		second := certtest.NewAuthority(t, "second")
+		r.replace("ca.pem", string(first.PEM), string(second.PEM))
 		r.restartAgent()
-		second.issue(r, "tls.pem", "gateway")
-		second.issue(r, "client.pem", "host-17-of-the-second")
-		second.served(r)
+		r.issue(second, "tls.pem", "gateway")
+		r.issue(second, "client.pem", "host-17-of-the-second")
+		r.served(second)
 		r.flow()
-		r.replace("ca.pem", second.pem)
+		r.replace("ca.pem", string(second.PEM))
 		r.restartAgent()
 		require.Equal(t, "host-17-of-the-second", r.lastAgent())
 	})
@@ -105,41 +98,6 @@ func (r *rotation) restartAgent() {
 	r.flow()
 }
 
-// authority issues certificates for the gateway.
-type authority struct {
-	t    *testing.T
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pem  string
-}
-
-func newAuthority(t *testing.T, name string) *authority {
-	t.Helper()
-	a := &authority{t: t, key: newECDSA(t)}
-	der, err := x509.CreateCertificate(rand.Reader, certificate(name, true), certificate(name, true), a.key.Public(), a.key)
-	require.NoError(t, err)
-	a.cert, err = x509.ParseCertificate(der)
-	require.NoError(t, err)
-	a.pem = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-	return a
-}
-
-func newECDSA(t *testing.T) *ecdsa.PrivateKey {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	return key
-}
-
-func certificate(name string, ca bool) *x509.Certificate {
-	return &x509.Certificate{
-		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: name},
-		NotBefore: time.Now().Add(-time.Minute), NotAfter: time.Now().Add(time.Hour),
-		IsCA: ca, BasicConstraintsValid: true, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
-	}
-}
-
 // lastAgent returns whose client certificate the gateway saw with the newest
 // record, by its time.
 func (r *rotation) lastAgent() string {
@@ -153,25 +111,17 @@ func (r *rotation) lastAgent() string {
 
 // issue puts a new key and certificate in place. They stand in one file: two
 // might be read between their renames.
-func (a *authority) issue(r *rotation, file, name string) {
+func (r *rotation) issue(a *certtest.Authority, file, name string) {
 	r.t.Helper()
-	key := newECDSA(r.t)
-	der, err := x509.CreateCertificate(rand.Reader, certificate(name, false), a.cert, key.Public(), a.key)
-	require.NoError(r.t, err)
-	secret, err := x509.MarshalPKCS8PrivateKey(key)
-	require.NoError(r.t, err)
-	r.replace(file,
-		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})),
-		string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: secret})))
+	cert, key := a.Issue(name)
+	r.replace(file, string(cert), string(key))
 }
 
 // served returns the serial number of the certificate that a new connection to
 // the gateway gets. It has to be the authority's.
-func (a *authority) served(r *rotation) string {
+func (r *rotation) served(a *certtest.Authority) string {
 	r.t.Helper()
-	roots := x509.NewCertPool()
-	roots.AddCert(a.cert)
-	d := tls.Dialer{Config: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}}
+	d := tls.Dialer{Config: &tls.Config{RootCAs: a.Roots(), MinVersion: tls.VersionTLS12}}
 	conn, err := d.DialContext(r.ctx, "tcp", r.Addr.GatewayHTTP)
 	require.NoError(r.t, err)
 	defer conn.Close()
