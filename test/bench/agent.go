@@ -136,11 +136,20 @@ func summarizeCost(t *Table, name func(string) string, size int, ratio float64) 
 
 // target compares a ratio that should be small with the one to reach.
 func target(what string, got, atMost float64) string {
-	verdict := "reached"
-	if got > atMost {
-		verdict = "MISSED"
+	return verdict(what, got, fmt.Sprintf("at most %.2f", atMost), got > atMost)
+}
+
+// atLeast says whether a figure is as high as it should be.
+func atLeast(what string, got, least float64) string {
+	return verdict(what, got, fmt.Sprintf("at least %.2f", least), got < least)
+}
+
+func verdict(what string, got float64, aim string, missed bool) string {
+	word := "reached"
+	if missed {
+		word = "MISSED"
 	}
-	return fmt.Sprintf("  target: %-56s %.2f, at most %.2f: %s", what, got, atMost, verdict)
+	return fmt.Sprintf("  target: %-56s %.2f, %s: %s", what, got, aim, word)
 }
 
 // contestant is a running agent with the server it exports to.

@@ -115,16 +115,21 @@ func sealerOf(s *stack.Stack) (*flare.Sealer, error) {
 	if err != nil {
 		return nil, err
 	}
-	recipients, err := flare.ParseRecipients(bytes.NewReader(to), false)
-	if err != nil {
-		return nil, err
-	}
 	by, err := os.ReadFile(s.Path("keys", "agent_ed25519"))
 	if err != nil {
 		return nil, err
 	}
-	signer, err := flare.ParseSigner(by, nil)
-	return &flare.Sealer{Recipients: recipients, Signer: signer}, err
+	return newSealer(to, by)
+}
+
+// newSealer takes the contents of two key files.
+func newSealer(recipients, signingKey []byte) (*flare.Sealer, error) {
+	to, err := flare.ParseRecipients(bytes.NewReader(recipients), false)
+	if err != nil {
+		return nil, err
+	}
+	by, err := flare.ParseSigner(signingKey, nil)
+	return &flare.Sealer{Recipients: to, Signer: by}, err
 }
 
 // left returns how many flares are still in the bucket. It asks the server's disk

@@ -125,11 +125,9 @@ func publishedKey(b *testing.B, name string) []byte {
 
 func sealer(b *testing.B, keys string) *flare.Sealer {
 	b.Helper()
-	recipients, err := flare.ParseRecipients(bytes.NewReader(publishedKey(b, keys)), false)
+	s, err := newSealer(publishedKey(b, keys), publishedKey(b, "agent_ed25519"))
 	require.NoError(b, err)
-	signer, err := flare.ParseSigner(publishedKey(b, "agent_ed25519"), nil)
-	require.NoError(b, err)
-	return &flare.Sealer{Recipients: recipients, Signer: signer}
+	return s
 }
 
 func opener(b *testing.B) *flare.Opener {

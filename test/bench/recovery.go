@@ -97,15 +97,6 @@ func (r Recovery) Run(ctx context.Context) (summary []string, err error) {
 	}, nil
 }
 
-// atLeast says whether a figure is as high as it should be.
-func atLeast(what string, got, least float64) string {
-	verdict := "reached"
-	if got < least {
-		verdict = "MISSED"
-	}
-	return fmt.Sprintf("  target: %-34s %.2f, at least %.2f: %s", what, got, least, verdict)
-}
-
 // liveTraffic is what agents send meanwhile.
 type liveTraffic struct {
 	sender   *Sender
