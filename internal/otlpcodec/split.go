@@ -64,11 +64,9 @@ func (s *Scratch) join(p parts) []byte {
 	if cap(s.free)-len(s.free) < p.size {
 		s.free = make([]byte, 0, max(p.size, cap(s.free)))
 	}
-	begin := len(s.free)
-	for _, b := range p.slices {
-		s.free = append(s.free, b...)
-	}
-	return s.free[begin:len(s.free):len(s.free)]
+	var joined []byte
+	s.free, joined = p.appendTo(s.free)
+	return joined
 }
 
 // SplitTo splits until no piece is larger than maxSize bytes or holds more than
@@ -147,11 +145,9 @@ func (d *divider) join(p parts, depth int) []byte {
 		return d.scratch.join(p)
 	}
 	half := &d.scratch.halves[depth]
-	begin := len(*half)
-	for _, b := range p.slices {
-		*half = append(*half, b...)
-	}
-	return (*half)[begin:len(*half):len(*half)]
+	var joined []byte
+	*half, joined = p.appendTo(*half)
+	return joined
 }
 
 // keep appends p.
@@ -268,6 +264,15 @@ func (p *parts) add(b []byte) {
 		}
 	}
 	p.slices = append(p.slices, b)
+}
+
+// appendTo returns dst with the message behind it, and the message alone.
+func (p *parts) appendTo(dst []byte) (all, joined []byte) {
+	begin := len(dst)
+	for _, b := range p.slices {
+		dst = append(dst, b...)
+	}
+	return dst, dst[begin:len(dst):len(dst)]
 }
 
 // nest adds a nested message under the tag that head begins with.
