@@ -1,7 +1,8 @@
 // Package ackrules knows which configurations make an ack true: a gateway answers
 // success only when Kafka has the data, an agent that passes requests through
-// when its ring has them. It reads the configuration of a whole Collector and says every fault in one line, which names the key and
-// the remedy. ack_guard refuses a start with it, `lifeline check` asks it offline.
+// when its ring has them. It reads the configuration of a whole Collector and says
+// every fault in one line, which names the key and the remedy. ack_guard refuses a
+// start with it, `lifeline check` asks it offline.
 //
 // It opens no file and no connection, and has no goroutines.
 package ackrules

@@ -21,10 +21,10 @@ type Target struct {
 	Topics          map[string]bool // true: must be there; false: only if somebody sends its signal
 }
 
-// Check returns one line for everything that would make an ack untrue, or its data unusable; none if the configuration is sound. And it
-// returns the exporters that acks depend on, by name. allow names further
-// components, by type or by id, that the operator knows to return only when the
-// next one has.
+// Check returns one line for everything that would make an ack untrue, or its data
+// unusable; none if the configuration is sound. And it returns the exporters that
+// acks depend on, by name. allow names further components, by type or by id, that
+// the operator knows to return only when the next one has.
 func (g *Gateway) Check(allow []string) (faults []string, targets []Target) {
 	if !g.Guarded() {
 		return []string{"service::extensions: ack_guard looks after the acks of lifeline receivers, and no pipeline has one: remove it"}, nil

@@ -5,8 +5,7 @@
 // second, for nothing; at hundreds of MiB it leaves as much garbage resident. The
 // pace is set anew after every collection, to at least Floor more bytes and, as
 // far as Budget explains what lives, to at most a third of it. It holds for the
-// whole process, so whoever has set GOGC has the last
-// word, and so has GOMEMLIMIT.
+// whole process, so whoever has set GOGC has the last word, and so has GOMEMLIMIT.
 package gcpace
 
 import (

@@ -3,6 +3,7 @@ package livecheck
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension"
@@ -79,18 +80,15 @@ func (k *keep) breach(rule s3bucket.Rule) string {
 
 // wanted says which rules there should be.
 func wanted(all []keep) string {
-	text := ""
+	var texts []string
 	for _, k := range all {
-		if text != "" {
-			text += ", "
-		}
 		if k.least == 0 {
-			text += fmt.Sprintf("there is none for %s", k.prefix)
+			texts = append(texts, fmt.Sprintf("there is none for %s", k.prefix))
 		} else {
-			text += fmt.Sprintf("%s is kept at least %s", k.prefix, days(k.least))
+			texts = append(texts, fmt.Sprintf("%s is kept at least %s", k.prefix, days(k.least)))
 		}
 	}
-	return text
+	return strings.Join(texts, ", ")
 }
 
 func days(d time.Duration) string { return fmt.Sprintf("%d days", (d+day-1)/day) }
