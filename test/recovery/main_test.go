@@ -12,12 +12,12 @@ import (
 	"github.com/otel-lifeline/lifeline/test/s3"
 )
 
-// What all tests share: the binary and the config under test, as absolute paths,
+// What all tests share: the binary and the configs under test, as absolute paths,
 // and the S3 server. Every test has a bucket of its own there.
 var (
-	otelcol, config string
-	store           *s3.Server
-	objects         string // the folder where it keeps buckets
+	otelcol, configs string
+	store            *s3.Server
+	objects          string // the folder where it keeps buckets
 )
 
 func TestMain(m *testing.M) {
@@ -35,9 +35,9 @@ func run(m *testing.M) (code int, err error) {
 	if err != nil {
 		return 0, err
 	}
-	otelcol, config = e.Otelcol, filepath.Join(e.Configs, "recovery.yaml")
+	otelcol, configs = e.Otelcol, e.Configs
 	objects = filepath.Join(e.Dir, "s3", "objects")
-	if store, err = s3.Start(context.Background(), s3.Options{Dir: filepath.Join(e.Dir, "s3")}); err != nil {
+	if store, err = s3.Start(context.Background(), s3.Options{Dir: filepath.Join(e.Dir, "s3"), Versions: true}); err != nil {
 		return 0, err
 	}
 	defer func() { err = errors.Join(err, store.Stop()) }()

@@ -101,7 +101,7 @@ func (r *rig) twin() *rig {
 	require.NoError(r.t, err)
 	_, port, err := net.SplitHostPort(addrs[1])
 	require.NoError(r.t, err)
-	other.health = addrs[0]
+	other.metrics = addrs[1]
 	other.env = append(slices.Clip(r.env), "LIFELINE_S3_ENDPOINT="+other.tap.s3.URL, "LIFELINE_FORWARD="+other.sink.URL,
 		"LIFELINE_HEALTH="+addrs[0], "LIFELINE_METRICS_PORT="+port)
 	r.t.Cleanup(other.kill)

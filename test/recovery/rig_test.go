@@ -32,18 +32,18 @@ import (
 
 // rig is a recovery process with a bucket, a gateway and key files of its own.
 type rig struct {
-	t      *testing.T
-	dir    string
-	bucket string
-	root   *awss3.Client
-	tap    *tap
-	sink   *sink
-	id     *age.X25519Identity
-	env    []string
-	more   []string // configs over the shipped one
-	lease  bool     // shards are leased; else the process works on all of them
-	health string
-	p      *proc.Process
+	t       *testing.T
+	dir     string
+	bucket  string
+	root    *awss3.Client
+	tap     *tap
+	sink    *sink
+	id      *age.X25519Identity
+	env     []string
+	more    []string // configs over the shipped one
+	lease   bool     // shards are leased; else the process works on all of them
+	metrics string   // host:port
+	p       *proc.Process
 }
 
 // newRig makes everything but the agents: what they are allowed is trust's.
@@ -64,7 +64,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(addrs[1])
 	require.NoError(t, err)
-	r.health = addrs[0]
+	r.metrics = addrs[1]
 	r.env = []string{
 		"LIFELINE_BUCKET=" + r.bucket, "LIFELINE_REGION=" + s3.Region, "LIFELINE_S3_PATH_STYLE=true",
 		"LIFELINE_S3_ENDPOINT=" + r.tap.s3.URL, "LIFELINE_RECOVERY_CREDENTIALS=" + filepath.Join(r.dir, "s3"),
@@ -93,7 +93,7 @@ func (r *rig) write(name string, lines ...string) {
 // start starts the process and does not wait.
 func (r *rig) start() {
 	r.t.Helper()
-	args := []string{"--config", config, "--config", fmt.Sprintf("yaml:extensions::flare_recovery::lease: %t", r.lease)}
+	args := []string{"--config", filepath.Join(configs, "recovery.yaml"), "--config", fmt.Sprintf("yaml:extensions::flare_recovery::lease: %t", r.lease)}
 	for _, c := range r.more {
 		args = append(args, "--config", c)
 	}

@@ -64,13 +64,15 @@ type trap struct {
 }
 
 func newTap(t *testing.T, bucket, upstream string) *tap {
+	transport := &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16}
+	t.Cleanup(transport.CloseIdleConnections) // the store waits for connections when it stops
 	tp := &tap{bucket: bucket, counts: map[string]int{}, more: make(chan struct{})}
 	tp.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: upstream})
 			r.Out.Host = r.In.Host // signed
 		},
-		Transport:    &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 16},
+		Transport:    transport,
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	tp.s3 = httptest.NewUnstartedServer(http.HandlerFunc(tp.serveS3))

@@ -61,6 +61,9 @@ func (a Account) WriteFile(path string) error {
 type Options struct {
 	Dir  string // objects and accounts; made if it is missing
 	Addr string // host:port; "" for a free port of 127.0.0.1
+	// Versions lets a bucket have versioning, if it is switched on for it: what is
+	// deleted is then hidden behind a delete marker. The server says so on stdout.
+	Versions bool
 }
 
 // Server is a running server.
@@ -90,7 +93,7 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 		}
 		s.addr = addrs[0]
 	}
-	if err := s.run(ctx, o.Dir); err != nil {
+	if err := s.run(ctx, o); err != nil {
 		return nil, errors.Join(fmt.Errorf("start S3 on %s: %w", s.addr, err), os.Chdir(s.cwd))
 	}
 	if err := s.setUp(ctx); err != nil {
@@ -100,16 +103,22 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 }
 
 // run starts the server's goroutine and waits until it listens.
-func (s *Server) run(ctx context.Context, dir string) error {
-	objects, accounts := filepath.Join(dir, "objects"), filepath.Join(dir, "accounts")
-	if err := errors.Join(os.MkdirAll(objects, 0o700), os.MkdirAll(accounts, 0o700)); err != nil {
-		return err
+func (s *Server) run(ctx context.Context, o Options) error {
+	objects, accounts, versions := filepath.Join(o.Dir, "objects"), filepath.Join(o.Dir, "accounts"), filepath.Join(o.Dir, "versions")
+	for _, dir := range []string{objects, accounts, versions} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return err
+		}
+	}
+	opts := posix.PosixOpts{CopyObjectThreshold: 5 << 30}
+	if o.Versions {
+		opts.VersioningDir = versions
 	}
 	var err error
 	if s.iam, err = accountsIn(accounts); err != nil {
 		return fmt.Errorf("create the accounts: %w", err)
 	}
-	store, err := posix.New(objects, meta.XattrMeta{}, posix.PosixOpts{CopyObjectThreshold: 5 << 30})
+	store, err := posix.New(objects, meta.XattrMeta{}, opts)
 	if err != nil {
 		return err
 	}
