@@ -39,31 +39,50 @@ func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 // forwardOnce sends every record that is not settled, as many at a time as the
 // pacer allows all flares together. When it returns, no request is under way.
 func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) (failed error) {
-	var sends sync.WaitGroup
-	for i, f := range fl.Frames {
-		r := record{f, fl.Manifest.Records[i].Frame}
-		if w.settled(r.key()) {
-			continue
+	left := unsettled(w, fl)
+	next := func() (r record, ok bool) {
+		if ok = len(left) > 0 && failed == nil && l.pace.maySend(l.busy); ok {
+			l.busy.sends++
+			r, left = left[0], left[1:]
 		}
-		for !l.pace.maySend(l.busy) {
-			l.ended.Wait()
-		}
-		if failed != nil {
-			break
-		}
-		l.busy.sends++
-		sends.Go(func() {
-			l.state.Lock()
-			defer l.state.Unlock()
+		return r, ok
+	}
+	// A sender goes on with the next record as long as it may: a fresh goroutine
+	// for each would cost as much as what it does.
+	send := func(r record) {
+		l.state.Lock()
+		defer l.state.Unlock()
+		for ok := true; ok; {
 			if err := l.forwardRecord(ctx, w, r); err != nil && failed == nil {
 				failed = err
 			}
 			l.busy.sends--
-			l.ended.Broadcast()
-		})
+			if r, ok = next(); !ok || l.pace.maySend(l.busy) {
+				l.ended.Broadcast() // there is room for another sender
+			}
+		}
 	}
-	l.outside(sends.Wait)
+	var senders sync.WaitGroup
+	for len(left) > 0 && failed == nil {
+		if r, ok := next(); ok {
+			senders.Go(func() { send(r) })
+		} else {
+			l.ended.Wait()
+		}
+	}
+	l.outside(senders.Wait)
 	return failed
+}
+
+// unsettled returns the records that are to be sent.
+func unsettled(w *work, fl *flare.Flare) []record {
+	left := make([]record, 0, len(fl.Frames))
+	for i, f := range fl.Frames {
+		if r := (record{f, fl.Manifest.Records[i].Frame}); !w.settled(r.key()) {
+			left = append(left, r)
+		}
+	}
+	return left
 }
 
 // forwardRecord brings one record to its fate, in halves if it is too large. Its

@@ -15,33 +15,39 @@ import (
 )
 
 // Several flares are worked on and several records are on their way at a time,
-// never more than configured; one slow gateway costs its latency once for all of
-// them, and every record arrives once.
+// never more than configured, be they of many flares or of one; one slow gateway
+// costs its latency once for all of them, and every record arrives once.
 func TestSeveralAtATime(t *testing.T) {
-	inWorld(t, func(w *world) {
-		w.set.Flares, w.set.Senders = 4, 6
-		for range 40 {
-			w.flare("acme/host-17", w.logs("acme/host-17", 1, "a"), w.logs("acme/host-17", 1, "b"), w.logs("acme/host-17", 1, "c"))
-		}
-		var now, most int
-		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
-			w.gateway.count(func() { now++; most = max(most, now) })
-			time.Sleep(100 * time.Millisecond)
-			w.gateway.count(func() { now-- })
-			return otlpsend.Answer{}
-		}
-		l := w.run(4 * time.Second)
-		require.Equal(t, 6, most)
-		require.Empty(t, w.under("f/"), "120 records of 100 ms, 6 at a time")
-		require.Len(t, w.gateway.got, 120)
-		for id, n := range w.gateway.got {
-			require.Equal(t, 1, n, id)
-		}
-		require.EqualValues(t, 40, l.Snapshot().RecoveredFlares)
-		require.Zero(t, l.Snapshot().Pending)
-		require.Equal(t, load{}, l.busy)
-		w.onlyOurs()
-	})
+	for _, row := range []struct{ flares, records int }{{40, 3}, {1, 120}} {
+		inWorld(t, func(w *world) {
+			w.set.Flares, w.set.Senders = 4, 6
+			for range row.flares {
+				frames := make([]frame.Frame, row.records)
+				for i := range frames {
+					frames[i] = w.logs("acme/host-17", 1, "a")
+				}
+				w.flare("acme/host-17", frames...)
+			}
+			var now, most int
+			w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+				w.gateway.count(func() { now++; most = max(most, now) })
+				time.Sleep(100 * time.Millisecond)
+				w.gateway.count(func() { now-- })
+				return otlpsend.Answer{}
+			}
+			l := w.run(4 * time.Second)
+			require.Equal(t, 6, most)
+			require.Empty(t, w.under("f/"), "120 records of 100 ms, 6 at a time")
+			require.Len(t, w.gateway.got, 120)
+			for id, n := range w.gateway.got {
+				require.Equal(t, 1, n, id)
+			}
+			require.EqualValues(t, row.flares, l.Snapshot().RecoveredFlares)
+			require.Zero(t, l.Snapshot().Pending)
+			require.Equal(t, load{}, l.busy)
+			w.onlyOurs()
+		})
+	}
 }
 
 // While the gateway does not answer, one record of one flare asks whether it does.
