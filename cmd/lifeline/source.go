@@ -141,7 +141,7 @@ func (o objects) list(ctx context.Context) ([]item, error) {
 }
 
 func (o objects) read(ctx context.Context, it item) ([]byte, error) {
-	data, _, err := o.bucket.Get(ctx, it.name, flare.MaxObject)
+	data, _, err := o.bucket.Get(ctx, it.name, bucket.GetOptions{Limit: flare.MaxObject})
 	if err != nil {
 		return nil, fmt.Errorf("%w%s", err, hint(err))
 	}

@@ -21,9 +21,9 @@ type Bucket interface {
 	// (Exists), with IfMatch a key whose ETag differs (Exists). Once it returned
 	// nil the object is durable and visible to Get and List.
 	Put(ctx context.Context, key string, body frame.Body, opts PutOptions) (Info, error)
-	// Get returns the whole object; one larger than limit bytes is refused
-	// (TooLarge) without reading it. The caller owns the slice.
-	Get(ctx context.Context, key string, limit int64) ([]byte, Info, error)
+	// Get returns the whole object, or its head if that is enough. The caller owns
+	// the slice.
+	Get(ctx context.Context, key string, opts GetOptions) ([]byte, Info, error)
 	// List returns one page of the keys that begin with prefix, in byte order,
 	// beginning behind after (exclusive; "" for the first page).
 	List(ctx context.Context, prefix, after string) (Page, error)
@@ -37,6 +37,15 @@ type Bucket interface {
 type PutOptions struct {
 	IfNoneMatch bool   // only if the key does not exist
 	IfMatch     string // only if the object still has this ETag
+}
+
+// GetOptions bound what a Get reads.
+type GetOptions struct {
+	Limit int64 // bytes; a larger object is refused (TooLarge) without reading it
+	// Enough, if set, sees the first Head bytes of an object that has more. If it
+	// returns true, nothing more is read and those bytes are returned.
+	Head   int64
+	Enough func(head []byte) bool
 }
 
 // Info is what the store said about an object. Fields that the answer did not

@@ -128,13 +128,13 @@ func (f *Fake) Put(ctx context.Context, key string, body frame.Body, opts PutOpt
 }
 
 // Get implements Bucket.
-func (f *Fake) Get(ctx context.Context, key string, limit int64) (data []byte, info Info, err error) {
+func (f *Fake) Get(ctx context.Context, key string, opts GetOptions) (data []byte, info Info, err error) {
 	err = f.call(ctx, "get", key, func() *Error {
 		o, found := f.objects[key]
 		switch {
 		case !found:
 			return &Error{Kind: NotFound, Code: "NoSuchKey"}
-		case o.info.Size > limit:
+		case o.info.Size > opts.Limit:
 			return &Error{Kind: TooLarge}
 		}
 		data, info = bytes.Clone(o.data), o.info
@@ -143,6 +143,9 @@ func (f *Fake) Get(ctx context.Context, key string, limit int64) (data []byte, i
 	})
 	if err != nil {
 		return nil, Info{}, err
+	}
+	if opts.Enough != nil && info.Size > opts.Head && opts.Enough(data[:opts.Head]) {
+		data, info.Size = data[:opts.Head], opts.Head
 	}
 	return data, info, nil
 }

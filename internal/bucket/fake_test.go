@@ -95,7 +95,7 @@ func TestFakeTellsItsOwnTime(t *testing.T) {
 	var seen []bucket.Call
 	f.Seen = func(c bucket.Call) { seen = append(seen, c) }
 	require.NoError(t, put(t, f, "k"))
-	_, info, err := f.Get(t.Context(), "k", 1)
+	_, info, err := f.Get(t.Context(), "k", bucket.GetOptions{Limit: 1})
 	require.NoError(t, err)
 	require.Equal(t, at.Truncate(time.Second), info.Date)
 	require.Equal(t, info.Date, info.LastModified)

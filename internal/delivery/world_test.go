@@ -235,7 +235,7 @@ func (w *world) stored() []*flare.Flare {
 	var all []*flare.Flare
 	for _, b := range w.buckets {
 		for _, key := range b.Keys() {
-			data, _, err := b.Get(context.Background(), key, flare.MaxObject)
+			data, _, err := b.Get(context.Background(), key, bucket.GetOptions{Limit: flare.MaxObject})
 			require.NoError(w.t, err)
 			id := strings.TrimSuffix(strings.TrimPrefix(key, "f/"), ".age")
 			fl, err := w.opener.Open(flare.Object{ID: id}, data)

@@ -39,7 +39,7 @@ func TestRefused(t *testing.T) {
 	list := attacks(t)
 	require.Greater(t, len(list), 100)
 	seen := map[string]bool{}
-	salvaged := 0
+	salvaged, byHead := 0, 0
 	for _, a := range list {
 		require.False(t, seen[a.name], a.name)
 		seen[a.name] = true
@@ -54,8 +54,13 @@ func TestRefused(t *testing.T) {
 			require.True(t, printable(err.Error(), 1000), "an error goes into a log: %q", err)
 			require.LessOrEqual(t, memory, memoryBound(data))
 			salvaged += a.salvage(t, p, o, data)
+			if err := p.CheckHead(data[:min(len(data), HeadSize)]); err != nil {
+				byHead++
+				requireReason(t, err, a.bad, a.reason)
+			}
 		})
 	}
+	require.Greater(t, byHead, 10, "the head says what the whole does")
 	require.Greater(t, salvaged, 30, "what is wrong only behind the manifest")
 }
 

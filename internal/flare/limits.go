@@ -3,9 +3,10 @@ package flare
 // The limits of a flare. Writers stay below them and readers refuse what is
 // above: both sides read them from here.
 const (
-	MaxObject  = 64 << 20 // bytes of a sealed flare
-	MaxRecords = 16_384   // records in one flare
-	MaxRawSize = 64 << 20 // bytes of one record before compression
+	MaxObject  = 64 << 20                // bytes of a sealed flare
+	MaxRecords = 16_384                  // records in one flare
+	MaxRawSize = 64 << 20                // bytes of one record before compression
+	HeadSize   = maxAgeHeader + ageNonce // bytes of a flare that show who can open it
 
 	maxManifest   = 4 << 20  // bytes of manifest.json
 	maxSignature  = 8 << 10  // bytes of manifest.json.sig
@@ -14,6 +15,7 @@ const (
 	maxUnresolved = 256      // seqs listed as unresolved
 	maxAudience   = 256      // bytes
 	maxAgeHeader  = 64 << 10 // bytes of the age header
+	ageNonce      = 16       // bytes between the age header and the first chunk
 	maxStanzas    = 16       // recipients
 	maxDepth      = 16       // nesting of the manifest's JSON
 	maxKeys       = 1024     // keys of one JSON object; an array has MaxRecords elements at most

@@ -91,6 +91,17 @@ func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
 	return f, damage, nil
 }
 
+// CheckHead returns what Open would say of any object that begins with head, which
+// is HeadSize bytes, and nil if that depends on the rest: it tells what is no flare,
+// or not for these identities, from the first bytes.
+func (p *Opener) CheckHead(head []byte) error {
+	if err := checkAgeHeader(head); err != nil {
+		return bad(Malformed, err)
+	}
+	_, _, err := p.decrypt(head)
+	return err
+}
+
 // head is the part of a flare that is read before its signature is verified.
 type head struct {
 	identity  int

@@ -16,7 +16,7 @@ import (
 
 // open returns the flare of id as an operator has it.
 func (w *world) open(id string) *flare.Flare {
-	data, info, err := w.bucket.Get(w.t.Context(), flare.Key("f/", id), flare.MaxObject)
+	data, info, err := w.bucket.Get(w.t.Context(), flare.Key("f/", id), bucket.GetOptions{Limit: flare.MaxObject})
 	require.NoError(w.t, err)
 	fl, err := w.keys.Opener.Open(flare.Object{ID: id, LastModified: info.LastModified}, data)
 	require.NoError(w.t, err)
@@ -99,7 +99,7 @@ func TestNotes(t *testing.T) {
 
 // bytes returns an object.
 func (w *world) bytes(key string) []byte {
-	data, _, err := w.bucket.Get(w.t.Context(), key, flare.MaxObject)
+	data, _, err := w.bucket.Get(w.t.Context(), key, bucket.GetOptions{Limit: flare.MaxObject})
 	require.NoError(w.t, err)
 	return data
 }

@@ -26,8 +26,8 @@ func (t timed) Put(ctx context.Context, key string, body frame.Body, opts bucket
 	return info, err
 }
 
-func (t timed) Get(ctx context.Context, key string, limit int64) (data []byte, info bucket.Info, err error) {
-	t.within(ctx, objectTimeout, func(ctx context.Context) { data, info, err = t.store.Get(ctx, key, limit) })
+func (t timed) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
+	t.within(ctx, objectTimeout, func(ctx context.Context) { data, info, err = t.store.Get(ctx, key, opts) })
 	return data, info, err
 }
 

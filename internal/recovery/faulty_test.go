@@ -86,8 +86,8 @@ func (x *wire) Put(ctx context.Context, key string, body frame.Body, opts bucket
 	return info, err
 }
 
-func (x *wire) Get(ctx context.Context, key string, limit int64) (data []byte, info bucket.Info, err error) {
-	err = x.do("get", key, func() (err error) { data, info, err = x.w.bucket.Get(ctx, key, limit); return err })
+func (x *wire) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
+	err = x.do("get", key, func() (err error) { data, info, err = x.w.bucket.Get(ctx, key, opts); return err })
 	return data, info, err
 }
 
@@ -182,9 +182,9 @@ type denied struct {
 	key string
 }
 
-func (d denied) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
+func (d denied) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
 	if key == d.key {
 		return nil, bucket.Info{}, &bucket.Error{Op: "get", Key: key, Kind: bucket.Denied, Code: "AccessDenied", Err: errDead.Err}
 	}
-	return d.Fake.Get(ctx, key, limit)
+	return d.Fake.Get(ctx, key, opts)
 }

@@ -40,11 +40,11 @@ func (b *broken) Put(ctx context.Context, key string, body frame.Body, o bucket.
 	return b.Bucket.Put(ctx, key, body, o)
 }
 
-func (b *broken) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
+func (b *broken) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
 	if err := b.err("get", key); err != nil {
 		return nil, bucket.Info{}, err
 	}
-	return b.Bucket.Get(ctx, key, limit)
+	return b.Bucket.Get(ctx, key, opts)
 }
 
 func (b *broken) Delete(ctx context.Context, key string) (bucket.Info, error) {
@@ -268,8 +268,8 @@ type spoiled struct {
 	struck int
 }
 
-func (b *spoiled) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
-	data, info, err := b.Bucket.Get(ctx, key, limit)
+func (b *spoiled) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
+	data, info, err := b.Bucket.Get(ctx, key, opts)
 	if err == nil && b.spoils(key) {
 		b.struck++
 		data[b.struck*len(data)/20] ^= 1 << (b.struck % 8)

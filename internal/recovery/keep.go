@@ -213,7 +213,7 @@ func (l *Loop) readMarkers(ctx context.Context) {
 	n := min(maxReads, len(k.unread))
 	for _, id := range k.unread[:n] {
 		k.known[id] = ""
-		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), maxMarker)
+		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
 		if err != nil {
 			continue
 		}

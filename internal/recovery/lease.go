@@ -186,7 +186,7 @@ func (l *Loop) keepShard(ctx context.Context, shard int, seen bucket.Info, want 
 
 // recognise finds out whether a lease is one of ours whose writing had no answer.
 func (l *Loop) recognise(ctx context.Context, e *lease, seen bucket.Info) error {
-	body, info, err := l.bucket.Get(ctx, seen.Key, maxMarker)
+	body, info, err := l.bucket.Get(ctx, seen.Key, bucket.GetOptions{Limit: maxMarker})
 	switch {
 	case err != nil:
 		return err
@@ -253,7 +253,7 @@ func (l *Loop) proveLeases(ctx context.Context) error {
 		return proofFailed("write", key, err)
 	}
 	// crash here: the probe is removed as litter.
-	if _, _, err := l.bucket.Get(ctx, key, maxMarker); err != nil {
+	if _, _, err := l.bucket.Get(ctx, key, bucket.GetOptions{Limit: maxMarker}); err != nil {
 		return proofFailed("read", key, err)
 	}
 	for _, opts := range []bucket.PutOptions{{IfNoneMatch: true}, {IfMatch: strings.Repeat("0", 32)}} {

@@ -88,7 +88,7 @@ func (l *Loop) mark(ctx context.Context, id string, w *work) error {
 
 // isDone reports whether a flare of this id was taken before.
 func (l *Loop) isDone(ctx context.Context, id string) (bool, error) {
-	_, _, err := l.bucket.Get(ctx, l.s.doneKey(id), maxMarker)
+	_, _, err := l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
 	switch {
 	case err == nil, bucket.KindOf(err) == bucket.TooLarge:
 		return true, nil

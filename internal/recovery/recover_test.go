@@ -60,7 +60,7 @@ func TestRecoverInOrder(t *testing.T) {
 		require.Equal(t, map[string][]string{"x-scope-orgid": {"acme"}, "x-env": {"prod"}}, r.Meta)
 		w.onlyOurs()
 
-		data, _, err := w.bucket.Get(t.Context(), "lifeline/done/"+m.FlareID, 1<<20)
+		data, _, err := w.bucket.Get(t.Context(), "lifeline/done/"+m.FlareID, bucket.GetOptions{Limit: 1 << 20})
 		require.NoError(t, err)
 		require.NotContains(t, string(data), "acme")
 		mark, err := openMarker(data, w.keys.Identities)

@@ -48,7 +48,7 @@ func (l *Loop) writeRead(ctx context.Context, key string) error {
 	if _, err := l.bucket.Put(ctx, key, frame.Bytes(probeText), bucket.PutOptions{}); err != nil {
 		return proofFailed("write", key, err)
 	}
-	got, _, err := l.bucket.Get(ctx, key, maxMarker)
+	got, _, err := l.bucket.Get(ctx, key, bucket.GetOptions{Limit: maxMarker})
 	if err != nil {
 		return proofFailed("read", key, err)
 	}

@@ -69,12 +69,19 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	// crash from here until untry: the marker stays and the next process counts
 	// it, so that a flare that kills every process that opens it is put away
 	// unopened after three of them.
-	data, info, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
+	var refused error // by the first bytes: the rest is not fetched
+	data, info, err := l.bucket.Get(ctx, o.Key, upTo(func(head []byte) bool {
+		refused = keys.Opener.CheckHead(head)
+		return refused != nil
+	}))
 	if err != nil {
 		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
 	l.frugally(o.Size, func() {
+		if err = refused; err != nil {
+			return
+		}
 		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
 		if err == nil && fl.Manifest.Reason == flare.Drill {
 			badDrill = checkDrill(fl)
@@ -84,7 +91,7 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 		sum := sha256.Sum256(data)
 		data = nil
 		l.release(o.Size) // one copy of a large object in memory is enough
-		if err := l.readAgain(ctx, o, sum); err != nil {
+		if err := l.readAgain(ctx, o, sum, refused != nil); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -95,10 +102,15 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	return fl, badDrill, nil
 }
 
-// readAgain fetches an object that is to be put away as bad once more. Bytes that
-// differ from those judged were altered on the way, and prove nothing against it.
-func (l *Loop) readAgain(ctx context.Context, o object, sum [sha256.Size]byte) error {
-	data, _, err := l.bucket.Get(ctx, o.Key, flare.MaxObject)
+// upTo returns what a Get of a flare reads: all of it, unless its head is enough.
+func upTo(enough func(head []byte) bool) bucket.GetOptions {
+	return bucket.GetOptions{Limit: flare.MaxObject, Head: flare.HeadSize, Enough: enough}
+}
+
+// readAgain fetches what an object that is to be put away as bad was judged by once
+// more. Bytes that differ were altered on the way, and prove nothing against it.
+func (l *Loop) readAgain(ctx context.Context, o object, sum [sha256.Size]byte, byHead bool) error {
+	data, _, err := l.bucket.Get(ctx, o.Key, upTo(func([]byte) bool { return byHead }))
 	if err != nil {
 		return getFailed(err)
 	}

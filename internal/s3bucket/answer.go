@@ -40,10 +40,10 @@ func (a *answer) etag() string { return strings.Trim(a.header.Get("Etag"), `"`) 
 func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
 	date, _ := http.ParseTime(resp.Header.Get("Date")) // no date: zero
 	if resp.StatusCode != http.StatusOK && (r.op != "delete" || resp.StatusCode != http.StatusNoContent) {
-		note, _ := readAll(resp, maxNote) // what was cut off does not parse
+		note, _ := readAll(resp, bucket.GetOptions{Limit: maxNote}) // what was cut off does not parse
 		return nil, c.refusal(r, resp, note, date)
 	}
-	body, err := readAll(resp, r.limit)
+	body, err := readAll(resp, r.read)
 	if err != nil {
 		kind := bucket.Unknown
 		if r.op == "get" && errors.Is(err, errTooLarge) {
@@ -54,18 +54,26 @@ func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
 	return &answer{header: resp.Header, body: body, date: date}, nil
 }
 
-// readAll reads the body of resp unless it is larger than limit.
-func readAll(resp *http.Response, limit int64) ([]byte, error) {
-	if resp.ContentLength > limit {
+// readAll reads the body of resp unless it is larger than the limit, or its head
+// if that is enough: the rest is cut off with the connection then.
+func readAll(resp *http.Response, o bucket.GetOptions) ([]byte, error) {
+	if resp.ContentLength > o.Limit {
 		return nil, errTooLarge
 	}
 	if n := resp.ContentLength; n >= 0 {
+		var head []byte
+		if o.Enough != nil && n > o.Head {
+			head = make([]byte, o.Head)
+			if _, err := io.ReadFull(resp.Body, head); err != nil || o.Enough(head) {
+				return head, err
+			}
+		}
 		body := make([]byte, n)
-		_, err := io.ReadFull(resp.Body, body)
+		_, err := io.ReadFull(resp.Body, body[copy(body, head):])
 		return body, err
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, limit+1))
-	if err == nil && int64(len(body)) > limit {
+	body, err := io.ReadAll(io.LimitReader(resp.Body, o.Limit+1))
+	if err == nil && int64(len(body)) > o.Limit {
 		err = errTooLarge
 	}
 	return body, err

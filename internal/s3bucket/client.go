@@ -138,7 +138,7 @@ func codeOf(err error) string {
 // Put implements bucket.Bucket. body is read twice, once to hash it and once to
 // send it, and not any more when Put has returned.
 func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (bucket.Info, error) {
-	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body, limit: maxNote}
+	r := request{op: "put", key: key, method: http.MethodPut, header: http.Header{}, body: body, read: bucket.GetOptions{Limit: maxNote}}
 	hash := sha256.New()
 	if n, err := body.WriteTo(hash); err != nil || n != body.Len() {
 		return bucket.Info{}, r.fail(bucket.Unreachable, fmt.Errorf("read the body: %d of %d bytes: %w", n, body.Len(), errors.Join(err, errShortBody)))
@@ -170,8 +170,8 @@ func (c *Client) Put(ctx context.Context, key string, body frame.Body, opts buck
 var errShortBody = errors.New("the body is not what Len says")
 
 // Get implements bucket.Bucket.
-func (c *Client) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
-	r := request{op: "get", key: key, method: http.MethodGet, sum: emptySum, limit: limit}
+func (c *Client) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
+	r := request{op: "get", key: key, method: http.MethodGet, sum: emptySum, read: opts}
 	a, err := c.do(ctx, &r)
 	if err != nil {
 		return nil, bucket.Info{}, err
@@ -186,7 +186,7 @@ func (c *Client) Get(ctx context.Context, key string, limit int64) ([]byte, buck
 
 // Delete implements bucket.Bucket.
 func (c *Client) Delete(ctx context.Context, key string) (bucket.Info, error) {
-	r := request{op: "delete", key: key, method: http.MethodDelete, sum: emptySum, limit: maxNote}
+	r := request{op: "delete", key: key, method: http.MethodDelete, sum: emptySum, read: bucket.GetOptions{Limit: maxNote}}
 	a, err := c.do(ctx, &r)
 	if codeOf(err) == "NoSuchKey" {
 		e, _ := errors.AsType[*bucket.Error](err)
@@ -200,7 +200,7 @@ func (c *Client) Delete(ctx context.Context, key string) (bucket.Info, error) {
 
 // Copy implements bucket.Bucket.
 func (c *Client) Copy(ctx context.Context, src, dst string) (bucket.Info, error) {
-	r := request{op: "copy", key: src, target: dst, method: http.MethodPut, header: http.Header{}, sum: emptySum, limit: maxNote}
+	r := request{op: "copy", key: src, target: dst, method: http.MethodPut, header: http.Header{}, sum: emptySum, read: bucket.GetOptions{Limit: maxNote}}
 	r.header.Set("X-Amz-Copy-Source", escape("/"+c.cfg.Bucket+"/"+src))
 	a, err := c.do(ctx, &r)
 	if err != nil {
@@ -236,5 +236,5 @@ func listing(prefix string, query url.Values) request {
 	query.Set("list-type", "2")
 	query.Set("encoding-type", "url") // a foreign key need not be valid XML
 	query.Set("prefix", prefix)
-	return request{op: "list", key: prefix, method: http.MethodGet, query: query, sum: emptySum, limit: maxListing}
+	return request{op: "list", key: prefix, method: http.MethodGet, query: query, sum: emptySum, read: bucket.GetOptions{Limit: maxListing}}
 }

@@ -74,7 +74,7 @@ func TestStrangersTellNoTime(t *testing.T) {
 			"<Error><Code>" + strings.Repeat("A", 65) + "</Code></Error>",
 		} {
 			answer = say(status, body)
-			_, get, getErr := b.Get(t.Context(), "f/k", 1<<10)
+			_, get, getErr := b.Get(t.Context(), "f/k", bucket.GetOptions{Limit: 1 << 10})
 			_, list := b.List(t.Context(), "f/", "")
 			_, cp := b.Copy(t.Context(), "f/k", "q/k")
 			for _, err := range []error{put(t.Context(), b), getErr, list, cp} {
@@ -92,7 +92,7 @@ func TestStrangersTellNoTime(t *testing.T) {
 		call   func() error
 	}{
 		"put":     {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }, func() error { return put(t.Context(), b) }},
-		"get":     {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }, func() error { _, _, err := b.Get(t.Context(), "f/k", 1); return err }},
+		"get":     {func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("ETag", "tag") }, func() error { _, _, err := b.Get(t.Context(), "f/k", bucket.GetOptions{Limit: 1}); return err }},
 		"list":    {say(200, listed(false, "f/k")), func() error { _, err := b.List(t.Context(), "f/", ""); return err }},
 		"copy":    {say(200, `<CopyObjectResult><ETag>"tag"</ETag></CopyObjectResult>`), func() error { _, err := b.Copy(t.Context(), "f/k", "q/k"); return err }},
 		"refusal": {say(404, "<Error><Code>NoSuchKey</Code></Error>"), func() error { _, err := b.Delete(t.Context(), "f/k"); return err }},

@@ -55,7 +55,7 @@ type lifecycle struct {
 // (Denied), and a store that has such rules (Unknown, code NotImplemented).
 func (c *Client) Rules(ctx context.Context) ([]Rule, error) {
 	// Signed like a probe: that a right is missing says nothing against the key.
-	r := request{op: "get lifecycle of", key: c.cfg.Bucket, method: http.MethodGet, query: url.Values{"lifecycle": {""}}, sum: emptySum, limit: maxListing, probe: true}
+	r := request{op: "get lifecycle of", key: c.cfg.Bucket, method: http.MethodGet, query: url.Values{"lifecycle": {""}}, sum: emptySum, read: bucket.GetOptions{Limit: maxListing}, probe: true}
 	a, err := c.do(ctx, &r)
 	if codeOf(err) == "NoSuchLifecycleConfiguration" {
 		return nil, nil

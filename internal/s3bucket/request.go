@@ -32,8 +32,8 @@ type request struct {
 	header  http.Header
 	body    frame.Body // nil: none
 	sum     [sha256.Size]byte
-	limit   int64 // of the bytes of a good answer
-	probe   bool  // sign with the newest credentials, proven or not
+	read    bucket.GetOptions // of a good answer
+	probe   bool              // sign with the newest credentials, proven or not
 	signed  aws.Credentials
 }
 

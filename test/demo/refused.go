@@ -26,7 +26,7 @@ func (s *script) refused(ctx context.Context) error {
 		return err
 	}
 	for key := range s.seen {
-		_, _, err := thief.Get(ctx, key, 64<<20)
+		_, _, err := thief.Get(ctx, key, bucket.GetOptions{Limit: 64 << 20})
 		if err := s.mustRefuse("get", key, err); err != nil {
 			return err
 		}

@@ -180,7 +180,7 @@ func (wt *watch) inspect(ctx context.Context, o bucket.Info) error {
 	if wt.seen[o.Key] {
 		return nil
 	}
-	data, _, err := wt.bucket.Get(ctx, o.Key, 64<<20)
+	data, _, err := wt.bucket.Get(ctx, o.Key, bucket.GetOptions{Limit: 64 << 20})
 	if err != nil {
 		if bucket.KindOf(err) == bucket.NotFound {
 			return nil

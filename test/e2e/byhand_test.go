@@ -11,6 +11,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 	"github.com/otel-lifeline/lifeline/test/env"
@@ -156,7 +157,7 @@ func fetchFlares(t *testing.T, s *stack.Stack, dir string) []string {
 	require.NotEmpty(t, page.Objects)
 	var files []string
 	for _, o := range page.Objects {
-		data, _, err := b.Get(t.Context(), o.Key, 64<<20)
+		data, _, err := b.Get(t.Context(), o.Key, bucket.GetOptions{Limit: 64 << 20})
 		require.NoError(t, err)
 		files = append(files, filepath.Join(dir, filepath.Base(o.Key)))
 		require.NoError(t, os.WriteFile(files[len(files)-1], data, 0o600))

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -40,6 +41,7 @@ type tap struct {
 	bucket string
 	s3     *httptest.Server
 	proxy  *httputil.ReverseProxy
+	bytes  atomic.Int64 // of flares, fetched or on their way
 	mu     sync.Mutex
 	// mu guards the following.
 	spoil  spoil          // nil: none
@@ -106,7 +108,7 @@ func (tp *tap) pass(w http.ResponseWriter, c call, do func(http.ResponseWriter))
 	if held != nil {
 		w = discard{http.Header{}}
 	}
-	do(&noting{w, func() { tp.note(c) }})
+	do(&noting{w, tp, c})
 	if held != nil {
 		held.hold()
 	}
@@ -253,17 +255,27 @@ func kindOf(key string) string {
 	}
 }
 
-// noting is a ResponseWriter that notes a good answer before it is on its way.
+// noting is a ResponseWriter that notes a good answer before it is on its way, and
+// counts the bytes of flares.
 type noting struct {
 	http.ResponseWriter
-	note func()
+	tap *tap
+	c   call
 }
 
 func (w *noting) WriteHeader(status int) {
 	if status/100 == 2 {
-		w.note()
+		w.tap.note(w.c)
 	}
 	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *noting) Write(p []byte) (int, error) {
+	n, err := w.ResponseWriter.Write(p)
+	if w.c.name == "get flare" {
+		w.tap.bytes.Add(int64(n))
+	}
+	return n, err
 }
 
 // Unwrap lets the proxy flush.

@@ -287,7 +287,7 @@ func TestTheWriterDoesOneThing(t *testing.T) {
 	require.Contains(t, after, fresh)
 	delete(after, fresh)
 	require.Equal(t, before, after)
-	data, _, err := client(t, s.Config(Recovery)).Get(t.Context(), sc.flare, 1<<20)
+	data, _, err := client(t, s.Config(Recovery)).Get(t.Context(), sc.flare, bucket.GetOptions{Limit: 1 << 20})
 	require.NoError(t, err)
 	require.True(t, bytes.Equal(sc.sealed, data))
 }

@@ -211,8 +211,8 @@ func (w watched) Put(ctx context.Context, key string, body frame.Body, opts buck
 	return info, err
 }
 
-func (w watched) Get(ctx context.Context, key string, limit int64) ([]byte, bucket.Info, error) {
-	data, info, err := w.Bucket.Get(ctx, key, limit)
+func (w watched) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
+	data, info, err := w.Bucket.Get(ctx, key, opts)
 	w.told(err)
 	return data, info, err
 }

@@ -45,7 +45,7 @@ func TestWriterWritesOnce(t *testing.T) {
 				return
 			}
 			require.Equal(t, bucket.Denied, bucket.KindOf(err), "%v", err)
-			data, _, err := client(t, s.Config(Root)).Get(t.Context(), key, 10)
+			data, _, err := client(t, s.Config(Root)).Get(t.Context(), key, bucket.GetOptions{Limit: 10})
 			require.NoError(t, err)
 			require.Equal(t, "first", string(data))
 		})
@@ -92,7 +92,7 @@ func TestRestart(t *testing.T) {
 	defer func() { require.NoError(t, s.Stop()) }()
 	_, err = b.Put(t.Context(), flareKey, frame.Bytes("x"), once)
 	require.Equal(t, bucket.Exists, bucket.KindOf(err), "%v", err)
-	data, _, err := client(t, s.Config(Recovery)).Get(t.Context(), flareKey, 10)
+	data, _, err := client(t, s.Config(Recovery)).Get(t.Context(), flareKey, bucket.GetOptions{Limit: 10})
 	require.NoError(t, err)
 	require.Equal(t, "kept", string(data))
 }

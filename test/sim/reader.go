@@ -32,9 +32,9 @@ func (rd *reader) Put(ctx context.Context, key string, body frame.Body, opts buc
 }
 
 // Get implements bucket.Bucket.
-func (rd *reader) Get(ctx context.Context, key string, limit int64) (data []byte, info bucket.Info, err error) {
+func (rd *reader) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
 	err = rd.call(ctx, "get", key, func() (err error) {
-		data, info, err = rd.store.fake.Get(context.WithoutCancel(ctx), key, limit)
+		data, info, err = rd.store.fake.Get(context.WithoutCancel(ctx), key, opts)
 		return err
 	})
 	if id, ok := strings.CutPrefix(key, statePrefix+"done/"); ok {

@@ -41,6 +41,7 @@ func Run(t *testing.T, open func(t *testing.T) bucket.Bucket) {
 		{"equal bytes have equal etags", testETag},
 		{"get a missing key", testGetMissing},
 		{"get beyond the limit", testGetLimit},
+		{"get of a head", testGetHead},
 		{"list in byte order, page by page", testList},
 		{"delete", testDelete},
 		{"copy", testCopy},
@@ -67,7 +68,7 @@ func (s store) put(t *testing.T, key, data string) bucket.Info {
 
 func (s store) get(t *testing.T, key string) (string, bucket.Info) {
 	t.Helper()
-	data, info, err := s.Get(t.Context(), key, limit)
+	data, info, err := s.Get(t.Context(), key, bucket.GetOptions{Limit: limit})
 	require.NoError(t, err)
 	return string(data), info
 }
@@ -113,7 +114,7 @@ func testPutGet(t *testing.T, s store) {
 	require.NotEmpty(t, put.ETag)
 	requireRecent(t, put.Date)
 
-	data, got, err := s.Get(t.Context(), key, limit)
+	data, got, err := s.Get(t.Context(), key, bucket.GetOptions{Limit: limit})
 	require.NoError(t, err)
 	require.Equal(t, "hello", string(data))
 	require.Equal(t, key, got.Key)
@@ -224,17 +225,47 @@ func testETag(t *testing.T, s store) {
 }
 
 func testGetMissing(t *testing.T, s store) {
-	_, _, err := s.Get(t.Context(), s.dir+"nothing", limit)
+	_, _, err := s.Get(t.Context(), s.dir+"nothing", bucket.GetOptions{Limit: limit})
 	requireKind(t, bucket.NotFound, "get", s.dir+"nothing", err)
 }
 
 func testGetLimit(t *testing.T, s store) {
 	s.put(t, s.dir+"five", "12345")
-	_, _, err := s.Get(t.Context(), s.dir+"five", 4)
+	_, _, err := s.Get(t.Context(), s.dir+"five", bucket.GetOptions{Limit: 4})
 	requireKind(t, bucket.TooLarge, "get", s.dir+"five", err)
-	data, _, err := s.Get(t.Context(), s.dir+"five", 5)
+	data, _, err := s.Get(t.Context(), s.dir+"five", bucket.GetOptions{Limit: 5})
 	require.NoError(t, err)
 	require.Len(t, data, 5)
+}
+
+func testGetHead(t *testing.T, s store) {
+	s.put(t, s.dir+"five", "12345")
+	for _, c := range []struct {
+		head   int64
+		enough bool
+		shown  string
+		want   string
+	}{
+		{0, true, "", ""},
+		{2, true, "12", "12"},
+		{2, false, "12", "12345"},
+		{5, true, "never", "12345"},
+		{6, true, "never", "12345"},
+	} {
+		shown := "never"
+		opts := bucket.GetOptions{Limit: 5, Head: c.head, Enough: func(head []byte) bool {
+			shown = string(head)
+			return c.enough
+		}}
+		data, info, err := s.Get(t.Context(), s.dir+"five", opts)
+		require.NoError(t, err)
+		require.Equal(t, c.shown, shown)
+		require.Equal(t, c.want, string(data))
+		require.NotEmpty(t, info.ETag)
+		requireRecent(t, info.Date)
+	}
+	data, _ := s.get(t, s.dir+"five")
+	require.Equal(t, "12345", data, "a call behind one that was cut off")
 }
 
 func testList(t *testing.T, s store) {
@@ -302,7 +333,7 @@ func testCancelled(t *testing.T, s store) {
 	_, err := s.Put(ctx, s.dir+"new", frame.Bytes("x"), bucket.PutOptions{})
 	requireKind(t, bucket.Unreachable, "put", s.dir+"new", err)
 	require.ErrorIs(t, err, context.Canceled)
-	_, _, err = s.Get(ctx, s.dir+"kept", limit)
+	_, _, err = s.Get(ctx, s.dir+"kept", bucket.GetOptions{Limit: limit})
 	requireKind(t, bucket.Unreachable, "get", s.dir+"kept", err)
 	_, err = s.List(ctx, s.dir, "")
 	requireKind(t, bucket.Unreachable, "list", s.dir, err)
