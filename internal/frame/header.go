@@ -19,6 +19,7 @@ const (
 	HeaderAgent     = "lifeline-agent"      // the verified principal
 	HeaderFlareID   = "lifeline-flare-id"   // the flare a record came back in
 	HeaderReceipt   = "lifeline-receipt"    // proof that our gateway acked
+	HeaderWindow    = "lifeline-window"     // of an ack: how many requests of recovery may be on their way
 )
 
 // MaxAgent is the longest name of an agent, in bytes.

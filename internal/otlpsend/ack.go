@@ -3,6 +3,7 @@ package otlpsend
 import (
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/receipt"
@@ -56,6 +57,15 @@ func judgeAck(s frame.Signal, body []byte, given string, verify verifier) Answer
 		}
 	}
 	return Answer{Verdict: Delivered, Rejected: rejected, Message: oneLine(message)}
+}
+
+// window returns what a server asks for, 0 if that is nothing sensible.
+func window(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return max(n, 0)
 }
 
 func notAnAck(err error) Answer {

@@ -202,3 +202,25 @@ func TestNothingIsSentWhileNoReceiptCouldBeChecked(t *testing.T) {
 		})
 	}
 }
+
+// A server says how much it would have at a time; what is no number says nothing.
+func TestWindowOfAnAck(t *testing.T) {
+	for text, want := range map[string]int{"": 0, "1": 1, "16": 16, "-3": 0, "many": 0, "1, 2": 0, "99999999999999999999": 0} {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", protobuf)
+			w.Header().Set(frame.HeaderWindow, text)
+		}))
+		t.Cleanup(server.Close)
+		viaHTTP, err := otlpsend.NewHTTP(server.URL, fresh(http.DefaultTransport.(*http.Transport)), otlpsend.Options{})
+		require.NoError(t, err)
+		t.Cleanup(viaHTTP.Close)
+		answer := ok(nil)
+		answer.trailer[frame.HeaderWindow] = text
+		addr, _ := h2c(t, answer)
+		for name, client := range map[string]otlpsend.Client{"http": viaHTTP, "grpc": overGRPC(t, addr, otlpsend.Options{})} {
+			a := client.Send(t.Context(), &otlpsend.Request{Signal: frame.Traces, Body: frame.Bytes("x"), RawSize: 1})
+			require.NoError(t, a.Err, name)
+			require.Equal(t, want, a.Window, "%s %q", name, text)
+		}
+	}
+}

@@ -56,6 +56,7 @@ func classifyOK(r Response) Answer {
 		return notAnAck(statusError(r, fmt.Sprintf("Content-Type %q is not %s: this is no OTLP server", oneLine(r.Header.Get("Content-Type")), protobufType)))
 	}
 	a := judgeAck(r.Signal, r.Body, r.Header.Get(receipt.Header), r.Verify)
+	a.Window = window(r.Header.Get(frame.HeaderWindow))
 	if a.Err != nil {
 		a.Err = statusError(r, a.Err.Error())
 	}

@@ -104,7 +104,11 @@ func (g *GRPC) send(ctx context.Context, l *grpcLine, r *Request, s *sending) An
 		if values := trailer.Get(receipt.Header); len(values) > 0 {
 			given = values[0]
 		}
-		return grpcAck(r.Signal, &in, given, s.verify)
+		a := grpcAck(r.Signal, &in, given, s.verify)
+		if values := trailer.Get(frame.HeaderWindow); len(values) > 0 {
+			a.Window = window(values[0])
+		}
+		return a
 	}
 	st, _ := status.FromError(err)
 	if spoke.trailer.Load() && !madeByGRPC(st.Message()) {

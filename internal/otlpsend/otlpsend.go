@@ -108,6 +108,7 @@ type Answer struct {
 	Rejected   int64         // with Delivered: items the server refused by partial_success
 	Message    string        // the server's own words, sanitised to one printable line of at most 256 bytes
 	Date       time.Time     // the server's clock, if it answered over HTTP
+	Window     int           // with Delivered: how many requests the server would have on their way; 0 when it does not say
 	Err        error         // nil when delivered; names the status or the network error
 }
 

@@ -109,7 +109,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	switch a.Verdict {
 	case otlpsend.Delivered:
 		l.acks[r.Signal]++
-		l.pace.acked(time.Since(begin))
+		l.pace.acked(time.Since(begin), a.Window)
 		w.ack(r.key())
 		w.event.Items += r.Header.Items - a.Rejected
 		l.update(func(s *Snapshot) {

@@ -115,12 +115,18 @@ func (p *pacer) roomFor(b load, size int64, suspect bool) bool {
 // maySend reports whether one more record may be on its way.
 func (p *pacer) maySend(b load) bool { return b.sends < p.window }
 
-// acked notes an ack that took so long.
-func (p *pacer) acked(took time.Duration) {
+// acked notes an ack that took so long. A gateway that knows what it can take asked
+// for a window; 0 if it said nothing.
+func (p *pacer) acked(took time.Duration, asked int) {
 	if p.acks++; p.acks >= raiseAfter {
 		p.acks, p.ceiling = 0, min(p.ceiling+1, p.senders)
 	}
 	now := time.Now()
+	if asked > 0 {
+		p.quick = mean{}
+		p.turn(min(asked, p.ceiling), now)
+		return
+	}
 	if p.window == 1 {
 		if p.quick.add(took); p.quick.n >= meanOf && p.ceiling > 1 && !now.Before(p.until) {
 			p.turn(2, now.Add(measureEach))

@@ -98,7 +98,7 @@ func TestLoadIsHalved(t *testing.T) {
 	p := newPacer(Settings{Flares: 8, Senders: 8})
 	acks := func(n int) {
 		for range n {
-			p.acked(time.Millisecond)
+			p.acked(time.Millisecond, 0)
 		}
 	}
 	acks(7 * meanOf)
@@ -127,7 +127,7 @@ func TestNoMoreThanTheGatewayWorksOn(t *testing.T) {
 				took := one * time.Duration(max(p.window, row.parallel)) / time.Duration(row.parallel)
 				time.Sleep(took / time.Duration(p.window))
 				acks, windows = acks+1, windows+p.window
-				p.acked(took)
+				p.acked(took, 0)
 				require.LessOrEqual(t, p.window, row.most)
 			}
 			mean := float64(windows) / float64(acks)
@@ -139,6 +139,27 @@ func TestNoMoreThanTheGatewayWorksOn(t *testing.T) {
 	}
 }
 
+// A gateway that knows what agents bear is asked no more, and gets what it asks for;
+// not more than there may be, nor what broke the path a moment ago.
+func TestTheGatewayAsksForAWindow(t *testing.T) {
+	p := newPacer(Settings{Flares: 8, Senders: 8})
+	for _, row := range []struct{ asked, want int }{{16, 8}, {1, 1}, {3, 3}} {
+		for range 2 * meanOf {
+			p.acked(time.Second, row.asked)
+			require.Equal(t, row.want, p.window)
+		}
+	}
+	p.acked(time.Second, 8)
+	p.passed(errors.New("throttled"))
+	require.Equal(t, 1, p.window)
+	p.acked(time.Second, 16)
+	require.Equal(t, 4, p.window)
+	for range meanOf {
+		p.acked(time.Second, 0)
+	}
+	require.Equal(t, 1, p.window, "another one, that says nothing: measured from one on")
+}
+
 // Agents send more from some time on, so that the gateway is slower for everybody:
 // recovery finds the new measure, and does not stay with the old one.
 func TestTheMeasureIsTakenAgain(t *testing.T) {
@@ -147,7 +168,7 @@ func TestTheMeasureIsTakenAgain(t *testing.T) {
 		for _, took := range []time.Duration{time.Millisecond, 20 * time.Millisecond, time.Millisecond} {
 			for begin := time.Now(); time.Since(begin) < 2*measureEach; {
 				time.Sleep(took / time.Duration(p.window))
-				p.acked(took)
+				p.acked(took, 0)
 			}
 			require.Equal(t, 8, p.window, "the others are slow, not we")
 		}

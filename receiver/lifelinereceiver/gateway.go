@@ -42,6 +42,7 @@ type gateway struct {
 	inflight   inflight.Registry
 	joins      joins
 	workers    *workers
+	lane       *lane
 
 	// Owned by Start and Shutdown.
 	host       component.Host
@@ -71,6 +72,7 @@ func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 
 		processors: make(chan struct{}, runtime.GOMAXPROCS(0)),
 		workers:    newWorkers(),
+		lane:       &gateways.lane,
 		stop:       make(chan struct{}),
 		unpace:     func() {},
 	}
@@ -78,7 +80,11 @@ func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 		g.receipts = newReceipts(cfg.ReceiptKeyFile)
 	}
 	var err error
-	if g.telemetry, err = newTelemetry(set, &g.inflight); err != nil {
+	var own *lane
+	if cfg.TrustFlareHeaders {
+		own = g.lane
+	}
+	if g.telemetry, err = newTelemetry(set, &g.inflight, own); err != nil {
 		return nil, err
 	}
 	for transport, o := range map[string]*observer{"http": &g.viaHTTP, "grpc": &g.viaGRPC} {

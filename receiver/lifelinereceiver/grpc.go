@@ -23,7 +23,6 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
-	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 // grpc-go reads ahead for streams that nobody listens to yet. Small static
@@ -127,8 +126,8 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 		st, _ := refused.status()
 		return st.Err()
 	}
-	if proof := g.receipt(req, j); proof != "" {
-		stream.SetTrailer(metadata.Pairs(receipt.Header, proof))
+	if h := g.ackHeaders(req, j); len(h) > 0 {
+		stream.SetTrailer(metadata.New(h))
 	}
 	answer, err := otlpcodec.Response(s, j.rejected, j.message, false)
 	if err != nil {

@@ -17,7 +17,6 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
-	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 const (
@@ -121,8 +120,8 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		writeRefusal(w, r, errWrite)
 		return
 	}
-	if proof := g.receipt(req, j); proof != "" {
-		w.Header().Set(receipt.Header, proof)
+	for name, value := range g.ackHeaders(req, j) {
+		w.Header().Set(name, value)
 	}
 	w.Header().Set("Content-Type", mediaType)
 	_, _ = w.Write(answer) //nolint:gosec // protobuf or JSON, said so in its Content-Type

@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
+	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
 // The values of request.format, as the receiver's metrics know them.
@@ -101,7 +102,7 @@ const maxBodyTimeout = 15 * time.Second
 // written, or a refusal.
 func (g *gateway) handle(ctx context.Context, r *request) (job, *refusal) {
 	ctx = r.observer.start(ctx, r.signal)
-	j, refused := g.export(ctx, r)
+	j, refused := g.pass(ctx, r)
 	var err error
 	if refused != nil {
 		err = refused
@@ -110,7 +111,34 @@ func (g *gateway) handle(ctx context.Context, r *request) (job, *refusal) {
 	return j, refused
 }
 
-// export does the work of handle.
+// pass does the work of handle, for recovery when its lane has room.
+func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
+	if !g.cfg.TrustFlareHeaders {
+		return g.export(ctx, r)
+	}
+	waiting, cancel := context.WithDeadline(ctx, g.answerBy(r))
+	defer cancel()
+	if !g.lane.enter(waiting) {
+		return job{}, errBusy
+	}
+	entered := time.Now()
+	defer func() { g.lane.leave(entered, time.Now()) }()
+	return g.export(ctx, r)
+}
+
+// ackHeaders returns what goes with an ack besides its body.
+func (g *gateway) ackHeaders(r *request, j job) map[string]string {
+	h := map[string]string{}
+	if proof := g.receipt(r, j); proof != "" {
+		h[receipt.Header] = proof
+	}
+	if g.cfg.TrustFlareHeaders {
+		h[frame.HeaderWindow] = strconv.Itoa(g.lane.room())
+	}
+	return h
+}
+
+// export does the work of handle, however many others there are.
 func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
 	if other, ok := r.otherAudience(g.cfg.Audience); ok {
 		return job{}, wrongAudience(other)

@@ -17,6 +17,7 @@ var gateways = registry{entries: map[*Config]*shared{}}
 type registry struct {
 	mu      sync.Mutex
 	entries map[*Config]*shared // mu guards it
+	lane    lane
 }
 
 // share returns the receiver of cfg, made when it is not there, after attach

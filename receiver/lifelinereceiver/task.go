@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"sync/atomic"
+	"time"
 
 	"go.opentelemetry.io/collector/client"
 
@@ -24,6 +25,7 @@ type task struct {
 
 	// Owned by whoever runs receive and write.
 	held *reservation
+	came time.Time // when all of it was here
 	job  job
 	sum  digest // of the request as uncompressed protobuf, if it makes a batch id or proves one
 
@@ -44,6 +46,7 @@ func (t *task) finish(refused *refusal) {
 func (t *task) receive(answer context.Context) error {
 	sent, err := t.take(answer)
 	if err == nil {
+		t.came = time.Now()
 		if err = t.understand(answer, sent); err == nil {
 			t.known.Store(&t.job)
 			return nil
@@ -190,6 +193,9 @@ func (t *task) consume(detached context.Context) error {
 	t.flight.Move(inflight.Writing, t.held.bytes)
 	err := t.job.write(detached, t.info, g.clientMetadata(r, t.info, t.sum))
 	t.release()
+	if err == nil && !g.cfg.TrustFlareHeaders {
+		g.lane.acked(t.came, time.Now())
+	}
 	g.explain(r.signal, err)
 	return err
 }

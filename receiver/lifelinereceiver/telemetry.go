@@ -19,20 +19,22 @@ type telemetry struct {
 	own          metric.MeasurementOption // the receiver's id
 	stages       [inflight.NumStages]metric.MeasurementOption
 	registry     *inflight.Registry
+	lane         *lane // nil: not the listener of recovery
 }
 
-func newTelemetry(set receiver.Settings, registry *inflight.Registry) (*telemetry, error) {
+func newTelemetry(set receiver.Settings, registry *inflight.Registry, own *lane) (*telemetry, error) {
 	builder, err := metadata.NewTelemetryBuilder(set.TelemetrySettings)
 	if err != nil {
 		return nil, err
 	}
 	id := attribute.String("receiver", set.ID.String())
-	t := &telemetry{builder: builder, own: metric.WithAttributeSet(attribute.NewSet(id)), registry: registry}
+	t := &telemetry{builder: builder, own: metric.WithAttributeSet(attribute.NewSet(id)), registry: registry, lane: own}
 	for s := range inflight.Stage(inflight.NumStages) {
 		t.stages[s] = metric.WithAttributeSet(attribute.NewSet(id, attribute.String("stage", s.String())))
 	}
 	t.registration, err = metadata.Meter(set.TelemetrySettings).RegisterCallback(t.observe,
-		builder.LifelineInflightRequests, builder.LifelineInflightBytes, builder.LifelineInflightOldestAge, builder.LifelineOldestWriteAge)
+		builder.LifelineInflightRequests, builder.LifelineInflightBytes, builder.LifelineInflightOldestAge, builder.LifelineOldestWriteAge,
+		builder.LifelineRecoveryWindow)
 	return t, err
 }
 
@@ -44,6 +46,9 @@ func (t *telemetry) observe(_ context.Context, o metric.Observer) error {
 	o.ObserveInt64(t.builder.LifelineInflightBytes, now.Bytes, t.own)
 	o.ObserveFloat64(t.builder.LifelineInflightOldestAge, now.OldestAge.Seconds(), t.own)
 	o.ObserveFloat64(t.builder.LifelineOldestWriteAge, now.OldestWrite.Seconds(), t.own)
+	if t.lane != nil {
+		o.ObserveFloat64(t.builder.LifelineRecoveryWindow, t.lane.open(), t.own)
+	}
 	return nil
 }
 

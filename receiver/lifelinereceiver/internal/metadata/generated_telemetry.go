@@ -32,6 +32,7 @@ type TelemetryBuilder struct {
 	LifelineInflightOldestAge metric.Float64ObservableGauge
 	LifelineInflightRequests  metric.Int64ObservableGauge
 	LifelineOldestWriteAge    metric.Float64ObservableGauge
+	LifelineRecoveryWindow    metric.Float64ObservableGauge
 	LifelineResends           metric.Int64Counter
 }
 
@@ -106,6 +107,21 @@ func (builder *TelemetryBuilder) RegisterLifelineOldestWriteAgeCallback(cb metri
 	return nil
 }
 
+// RegisterLifelineRecoveryWindowCallback sets callback for observable LifelineRecoveryWindow metric.
+func (builder *TelemetryBuilder) RegisterLifelineRecoveryWindowCallback(cb metric.Float64Callback) error {
+	reg, err := builder.meter.RegisterCallback(func(ctx context.Context, o metric.Observer) error {
+		cb(ctx, &observerFloat64{inst: builder.LifelineRecoveryWindow, obs: o})
+		return nil
+	}, builder.LifelineRecoveryWindow)
+	if err != nil {
+		return err
+	}
+	builder.mu.Lock()
+	defer builder.mu.Unlock()
+	builder.registrations = append(builder.registrations, reg)
+	return nil
+}
+
 type observerInt64 struct {
 	embedded.Int64Observer
 	inst metric.Int64Observable
@@ -166,6 +182,12 @@ func NewTelemetryBuilder(settings component.TelemetrySettings, options ...Teleme
 		"otelcol_lifeline_oldest_write_age",
 		metric.WithDescription("How long the oldest write has been going on, 0 without any. Above ack_timeout the gateway is not ready. [Alpha]"),
 		metric.WithUnit("s"),
+	)
+	errs = errors.Join(errs, err)
+	builder.LifelineRecoveryWindow, err = builder.meter.Float64ObservableGauge(
+		"otelcol_lifeline_recovery_window",
+		metric.WithDescription("How many requests of recovery the gateway takes at a time, so that acks to agents take no longer than without them. Below 1 it is the part of the time in which there is one. [Alpha]"),
+		metric.WithUnit("{requests}"),
 	)
 	errs = errors.Join(errs, err)
 	builder.LifelineResends, err = builder.meter.Int64Counter(

@@ -1,0 +1,131 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// lane lets what recovery sends pass beside what agents send. That agents' acks
+// take no longer than they did is worth more than that a backlog is gone soon: so
+// of the acks that come while recovery sends, 1 in 100 may take more than patience
+// times what 1 in 100 takes while it does not. The window, how much of recovery's
+// there is at a time, opens and closes until it is so. While no agent sends, it is
+// wide open. A process has one lane, for its processors and its Kafka client are
+// what both share. The zero value is ready. Its methods may be called concurrently.
+type lane struct {
+	mu     sync.Mutex
+	live   time.Time     // when an agent last got an ack
+	quiet  time.Duration // 1 in 100 acks took longer, while recovery sent nothing
+	window float64       // requests at a time; below 1, the part of the time in which there is one
+	inside int           // requests of recovery now
+	left   time.Time     // when the last of them left
+	next   time.Time     // when the next may enter
+	change chan struct{} // closed when one leaves; nil: nobody waits for it
+}
+
+const (
+	patience   = 1.5
+	widest     = 16.0
+	narrowest  = 1.0 / 16
+	opening    = 0.25            // the window when agents begin to send
+	liveFor    = 2 * time.Second // for which an ack says that agents do
+	longestGap = time.Second     // between two requests of recovery
+
+	// With these steps a value stays where it is when 1 ack in 100 is slow.
+	slower, faster = 0.10, 0.10 / 99
+)
+
+// acked notes an ack to an agent whose request came at began.
+func (l *lane) acked(began, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if now.Sub(l.live) > liveFor {
+		l.window = opening
+	}
+	l.live = now
+	took := now.Sub(began)
+	beside := l.inside > 0 || l.left.After(began)
+	switch {
+	case beside && float64(took) > patience*float64(l.quiet):
+		l.window = max(l.window*(1-slower), narrowest)
+	case beside:
+		l.window = min(l.window*(1+faster), widest)
+	case took > l.quiet:
+		l.quiet = max(time.Duration(float64(l.quiet)*(1+slower)), took/2)
+	default:
+		l.quiet = time.Duration(float64(l.quiet) * (1 - faster))
+	}
+}
+
+// open returns the window as it is now.
+func (l *lane) open() float64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.at(time.Now())
+}
+
+// room returns how many requests recovery may have on their way.
+func (l *lane) room() int { return requests(l.open()) }
+
+func (l *lane) at(now time.Time) float64 {
+	if now.Sub(l.live) > liveFor {
+		return widest
+	}
+	return l.window
+}
+
+func requests(window float64) int { return max(int(window), 1) }
+
+// enter returns when a request of recovery may pass, and reports whether it may:
+// not once ctx is done. Then the caller calls leave.
+func (l *lane) enter(ctx context.Context) bool {
+	for {
+		wait, changed := l.try(time.Now())
+		if wait == 0 {
+			return true
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		}
+		timer.Stop()
+	}
+}
+
+// try enters, or returns how long to wait at most and what may end it sooner.
+func (l *lane) try(now time.Time) (wait time.Duration, changed <-chan struct{}) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	wait = l.next.Sub(now)
+	if l.inside >= requests(l.at(now)) {
+		wait = longestGap
+	}
+	if wait > 0 {
+		if l.change == nil {
+			l.change = make(chan struct{})
+		}
+		return wait, l.change
+	}
+	l.inside++
+	return 0, nil
+}
+
+// leave notes that a request which entered at a time is done.
+func (l *lane) leave(entered, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.inside--
+	l.left = now
+	if w := l.at(now); w < 1 {
+		l.next = now.Add(min(time.Duration(float64(now.Sub(entered))*(1/w-1)), longestGap))
+	}
+	if l.change != nil {
+		close(l.change)
+		l.change = nil
+	}
+}

@@ -1,0 +1,214 @@
+package lifelinereceiver
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/receiver/receivertest"
+	"google.golang.org/grpc/codes"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
+)
+
+// traffic is what goes through a lane for a while: agents send every 5 ms, and
+// 1 of their 50 acks takes 3 ms, the others 2; recovery has 8 requests of 5 ms to
+// send at any time. Of them, more than bears at a time make the acks slow.
+type traffic struct {
+	l     lane
+	bears int
+	live  bool
+
+	mu                           sync.Mutex
+	acks, slow, passed, most, in int
+}
+
+// agent sends one request, the i-th, and gets its ack.
+func (c *traffic) agent(i int) {
+	began := time.Now()
+	took := 2 * time.Millisecond
+	if i%50 == 0 {
+		took = 3 * time.Millisecond
+	}
+	time.Sleep(time.Millisecond)
+	c.mu.Lock()
+	c.acks++
+	if c.in > c.bears {
+		took *= 3
+		c.slow++
+	}
+	c.mu.Unlock()
+	time.Sleep(took - time.Millisecond)
+	c.l.acked(began, time.Now())
+}
+
+// recovery sends one request after the other until ctx is done.
+func (c *traffic) recovery(ctx context.Context) {
+	for ctx.Err() == nil && c.l.enter(ctx) {
+		entered := time.Now()
+		c.mu.Lock()
+		c.passed, c.in = c.passed+1, c.in+1
+		c.most = max(c.most, c.in)
+		c.mu.Unlock()
+		time.Sleep(5 * time.Millisecond)
+		c.mu.Lock()
+		c.in--
+		c.mu.Unlock()
+		c.l.leave(entered, time.Now())
+	}
+}
+
+// flow lets it go on for so long, and counts anew.
+func (c *traffic) flow(backlog bool, d time.Duration) {
+	c.acks, c.slow, c.passed, c.most = 0, 0, 0, 0
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range 8 {
+		if backlog {
+			wg.Go(func() { c.recovery(ctx) })
+		}
+	}
+	for i := 0; ctx.Err() == nil; i++ {
+		time.Sleep(5 * time.Millisecond)
+		if c.live {
+			wg.Go(func() { c.agent(i) })
+		}
+	}
+	wg.Wait()
+}
+
+// A backlog drains beside agents as fast as they bear: 1 of their acks in 100 may
+// be slow. Before and after them it has all the room there is.
+func TestRecoveryPassesAsAgentsBear(t *testing.T) {
+	for name, row := range map[string]struct {
+		bears      int
+		most, slow float64 // parts of what the backlog could be sent in, and of the acks
+		least      float64
+	}{
+		"a gateway that has room for all of it": {8, 1.01, 0, 0.95},
+		"one that has room for two":             {2, 0.5, 0.02, 0.15},
+		"one that has none":                     {0, 1. / 8 / 8, 0.15, 1. / 16 / 8 / 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				c := &traffic{bears: row.bears}
+				const all = 8 * 200 // requests of 5 ms in a second, 8 at a time
+				c.flow(true, 10*time.Second)
+				require.InDelta(t, 10*all, c.passed, all, "nobody else is there")
+
+				c.live = true
+				c.flow(false, 10*time.Second)
+				require.Zero(t, c.passed+c.slow)
+				c.flow(true, time.Minute) // finds the measure
+				c.flow(true, time.Minute)
+				part, slow := float64(c.passed)/(60*all), float64(c.slow)/float64(c.acks)
+				t.Logf("%.1f %% of the backlog's speed, %.2f %% of the acks slow, window %.2f, 1 ack in 100 above %s", 100*part, 100*slow, c.l.open(), c.l.quiet)
+				require.LessOrEqual(t, part, row.most)
+				require.GreaterOrEqual(t, part, row.least, "and it does not starve")
+				require.LessOrEqual(t, slow, row.slow)
+
+				c.live = false
+				c.flow(true, 2*liveFor)
+				c.flow(true, 10*time.Second)
+				require.InDelta(t, 10*all, c.passed, all, "they have left")
+			})
+		})
+	}
+}
+
+// Whatever was quick before, a Kafka that has become slow for everybody becomes
+// the new measure.
+func TestTheQuietMeasureFollows(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &traffic{bears: 8, live: true}
+		c.flow(false, 10*time.Second)
+		for range 2000 {
+			began := time.Now()
+			time.Sleep(50 * time.Millisecond)
+			c.l.acked(began, time.Now())
+		}
+		require.InDelta(t, 50, c.l.quiet.Milliseconds(), 5)
+		for range 12000 {
+			began := time.Now()
+			time.Sleep(2 * time.Millisecond)
+			c.l.acked(began, time.Now())
+		}
+		require.InDelta(t, 2, c.l.quiet.Milliseconds(), 1)
+	})
+}
+
+// Whoever has no room before the answer is due gets the answer.
+func TestTheLaneEndsWithTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lane
+		for range int(widest) {
+			require.True(t, l.enter(t.Context()))
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin := time.Now()
+		require.False(t, l.enter(ctx))
+		require.Equal(t, time.Minute, time.Since(begin))
+		l.leave(begin, time.Now())
+		require.True(t, l.enter(t.Context()))
+	})
+}
+
+// window returns the lifeline-window of an answer.
+func (r reply) window() string {
+	if r.httpCode != 0 {
+		return r.header.Get(frame.HeaderWindow)
+	}
+	return strings.Join(r.trailer.Get(frame.HeaderWindow), "|")
+}
+
+// Two receivers of a process share its lane: an ack of the public one narrows what
+// the other asks recovery for.
+func TestAcksAskForAWindow(t *testing.T) {
+	tel := componenttest.NewTelemetry()
+	t.Cleanup(func() { require.NoError(t, tel.Shutdown(context.Background())) })
+	set := receivertest.NewNopSettings(metadata.Type)
+	set.TelemetrySettings = tel.NewTelemetrySettings()
+	cfg := testConfig(func(c *Config) { c.TrustFlareHeaders = true })
+	r, err := NewFactory().CreateLogs(t.Context(), set, cfg, &kafka{})
+	require.NoError(t, err)
+	theirs, ours := startPassthrough(t, &kafka{}), startReceiver(t, r)
+	require.Same(t, theirs.lane, ours.lane)
+	own := &lane{}
+	theirs.lane, ours.lane, ours.telemetry.lane = own, own, own
+	raw := encoded(t, frame.Traces, 3)
+	for _, protocol := range protocols {
+		own.live = time.Time{} // no agent has sent yet
+		r := send(t.Context(), ours, protocol, raw)
+		require.Equal(t, codes.OK, r.status.Code())
+		require.Equal(t, "16", r.window())
+
+		r = send(t.Context(), theirs, protocol, raw)
+		require.Equal(t, codes.OK, r.status.Code())
+		require.Empty(t, r.window(), "agents send as their ring bids them")
+
+		r = send(t.Context(), ours, protocol, raw)
+		require.Equal(t, codes.OK, r.status.Code())
+		require.Equal(t, "1", r.window())
+	}
+	m, err := tel.GetMetric("otelcol_lifeline_recovery_window")
+	require.NoError(t, err)
+	require.NotNil(t, m.Data)
+}
+
+// An agent's request that Kafka refuses is no ack, and no measure.
+func TestOnlyAcksAreMeasured(t *testing.T) {
+	k := &kafka{script: func(context.Context, int) error { return errDown }}
+	g := startPassthrough(t, k)
+	g.lane = &lane{}
+	requireUnavailable(t, send(t.Context(), g, "http", encoded(t, frame.Traces, 3)))
+	require.Len(t, k.all(), 1)
+	require.Zero(t, g.lane.live)
+}
