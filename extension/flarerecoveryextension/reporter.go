@@ -94,7 +94,7 @@ func (r *reporter) flare(e recovery.Event) {
 	case recovery.Waiting:
 		r.log.Warn("flare waits in the bucket", fields...)
 	case recovery.Stuck:
-		r.log.Error("flare is settled but stuck: give recovery the right to do this step", fields...)
+		r.log.Error("flare is settled but stuck: the step is tried again in every pass; if it is refused, give recovery the right to do it", fields...)
 	}
 }
 
