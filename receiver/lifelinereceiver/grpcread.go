@@ -44,9 +44,11 @@ func (g *gateway) newMessage(ctx context.Context, r *request) (*message, bool) {
 
 // patience waits for done, and refuses a body that is too slow. It wakes up only
 // to look at the clock: to be told of every step would cost more than the step.
-// Ending the call ends begin and read.
+// Ending the call ends begin and read. The clock of the body begins here: before
+// this, the request may have waited for the lane.
 func (m *message) patience(answer context.Context, done <-chan struct{}) *refusal {
-	timer := time.NewTimer(time.Until(m.request.arrived.Add(min(firstByteTimeout, m.gateway.bodyTimeout()))))
+	began := time.Now()
+	timer := time.NewTimer(min(firstByteTimeout, m.gateway.bodyTimeout()))
 	defer timer.Stop()
 	for _, step := range []*atomic.Bool{&m.begun, &m.whole} {
 		select {
@@ -56,7 +58,7 @@ func (m *message) patience(answer context.Context, done <-chan struct{}) *refusa
 			if !step.Load() {
 				return errSlow
 			}
-			timer.Reset(time.Until(m.request.arrived.Add(m.gateway.bodyTimeout())))
+			timer.Reset(time.Until(began.Add(m.gateway.bodyTimeout())))
 		case <-answer.Done():
 			if m.whole.Load() {
 				return nil

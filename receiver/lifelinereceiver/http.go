@@ -96,12 +96,17 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		header:   func(name string) []string { return r.Header.Values(name) },
 		deadline: func() (time.Time, bool) { return time.Time{}, false },
 		limit:    g.cfg.maxHTTP(), open: open,
-		begin: func() (int64, error) { return r.ContentLength, nil },
 	}
 	if mediaType == typeJSON {
 		req.format = formatJSON
 	}
 	body := http.NewResponseController(w)
+	req.begin = func() (int64, error) {
+		if g.cfg.TrustFlareHeaders { // it may have waited for the lane
+			_ = body.SetReadDeadline(time.Now().Add(g.bodyTimeout()))
+		}
+		return r.ContentLength, nil
+	}
 	req.read = func(held *reservation, length int64) ([]byte, error) {
 		sent, err := readBody(r.Body, held, length, req.limit)
 		if err == nil {

@@ -77,21 +77,24 @@ func (l *lane) at(now time.Time) float64 {
 
 func requests(window float64) int { return max(int(window), 1) }
 
-// enter returns when a request of recovery may pass, and reports whether it may:
-// not once ctx is done. Then the caller calls leave.
-func (l *lane) enter(ctx context.Context) bool {
+// enter returns nil when a request of recovery may pass: the caller calls leave
+// then. Otherwise it says why not: ctx is done, or the gateway closes.
+func (l *lane) enter(ctx context.Context, closing <-chan struct{}) *refusal {
 	for {
 		wait, changed := l.try(time.Now())
 		if wait == 0 {
-			return true
+			return nil
 		}
 		timer := time.NewTimer(wait)
 		select {
 		case <-changed:
 		case <-timer.C:
+		case <-closing:
+			timer.Stop()
+			return errClosing
 		case <-ctx.Done():
 			timer.Stop()
-			return false
+			return errBusy
 		}
 		timer.Stop()
 	}

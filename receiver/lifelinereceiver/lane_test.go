@@ -50,7 +50,7 @@ func (c *traffic) agent(i int) {
 
 // recovery sends one request after the other until ctx is done.
 func (c *traffic) recovery(ctx context.Context) {
-	for ctx.Err() == nil && c.l.enter(ctx) {
+	for ctx.Err() == nil && c.l.enter(ctx, nil) == nil {
 		entered := time.Now()
 		c.mu.Lock()
 		c.passed, c.in = c.passed+1, c.in+1
@@ -149,15 +149,15 @@ func TestTheLaneEndsWithTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var l lane
 		for range int(widest) {
-			require.True(t, l.enter(t.Context()))
+			require.Nil(t, l.enter(t.Context(), nil))
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		begin := time.Now()
-		require.False(t, l.enter(ctx))
+		require.Equal(t, errBusy, l.enter(ctx, nil))
 		require.Equal(t, time.Minute, time.Since(begin))
 		l.leave(begin, time.Now())
-		require.True(t, l.enter(t.Context()))
+		require.Nil(t, l.enter(t.Context(), nil))
 	})
 }
 

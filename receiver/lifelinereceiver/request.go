@@ -118,8 +118,8 @@ func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
 	}
 	waiting, cancel := context.WithDeadline(ctx, g.answerBy(r))
 	defer cancel()
-	if !g.lane.enter(waiting) {
-		return job{}, errBusy
+	if refused := g.lane.enter(waiting, g.stop); refused != nil {
+		return job{}, refused
 	}
 	entered := time.Now()
 	defer func() { g.lane.leave(entered, time.Now()) }()

@@ -1,0 +1,113 @@
+package lifelinereceiver
+
+import (
+	"bytes"
+	"context"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+)
+
+// recoverys returns the gateway of recovery's listener, with a lane of its own.
+func recoverys(t *testing.T, k *kafka) *gateway {
+	t.Helper()
+	g := bubble(t, k)
+	g.cfg.TrustFlareHeaders = true
+	g.lane = &lane{}
+	return g
+}
+
+// connection is an HTTP connection whose peer has sent all, seen by the handler.
+type connection struct {
+	*httptest.ResponseRecorder
+	body  *bytes.Reader
+	until time.Time // the read deadline
+}
+
+func (c *connection) SetReadDeadline(until time.Time) error {
+	c.until = until
+	return nil
+}
+
+func (c *connection) Read(p []byte) (int, error) {
+	if !c.until.IsZero() && time.Now().After(c.until) {
+		return 0, os.ErrDeadlineExceeded
+	}
+	return c.body.Read(p)
+}
+
+// However long a request waited for the lane, its body has all of its own time.
+func TestTheLaneTakesNoTimeFromTheBody(t *testing.T) {
+	const wait = 18 * time.Second
+	t.Run("http", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := &kafka{}
+			g := recoverys(t, k)
+			g.lane.next = time.Now().Add(wait)
+			c := &connection{ResponseRecorder: httptest.NewRecorder(), body: bytes.NewReader(encoded(t, frame.Traces, 3))}
+			r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/v1/traces", c)
+			r.ContentLength = int64(c.body.Len())
+			r.Header.Set("Content-Type", typeProto)
+			begin := time.Now()
+			g.limitBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serveHTTP(w, r, frame.Traces) })).ServeHTTP(c, r)
+			require.Equal(t, wait, time.Since(begin))
+			require.Equal(t, http.StatusOK, c.Code, c.Body)
+			require.Len(t, k.all(), 1)
+		})
+	})
+	t.Run("grpc", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			k := &kafka{}
+			g := recoverys(t, k)
+			g.lane.next = time.Now().Add(wait)
+			raw := encoded(t, frame.Traces, 3)
+			r := &request{
+				signal: frame.Traces, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), limit: g.cfg.maxGRPC(),
+				header:   func(string) []string { return nil },
+				deadline: func() (time.Time, bool) { return time.Time{}, false },
+			}
+			m := &message{gateway: g, request: r}
+			r.patience = m.patience
+			r.begin = func() (int64, error) {
+				time.Sleep(time.Millisecond)
+				m.begun.Store(true)
+				return int64(len(raw)), nil
+			}
+			r.read = func(*reservation, int64) ([]byte, error) {
+				time.Sleep(time.Millisecond)
+				m.whole.Store(true)
+				return append(newBuffer(int64(len(raw))), raw...), nil
+			}
+			_, refused := g.handle(t.Context(), r)
+			require.Nil(t, refused)
+			require.Len(t, k.all(), 1)
+		})
+	})
+}
+
+// What waits for the lane is told at once that the gateway closes.
+func TestShutdownDoesNotWaitForTheLane(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := &kafka{}
+		g := recoverys(t, k)
+		for range int(widest) {
+			require.Nil(t, g.lane.enter(t.Context(), nil))
+		}
+		var refused *refusal
+		background(t, func() { refused = ask(t.Context(), g, encoded(t, frame.Traces, 3), nil, nil) })
+		synctest.Wait()
+		begin := time.Now()
+		require.NoError(t, g.Shutdown(context.Background()))
+		synctest.Wait()
+		require.Equal(t, errClosing, refused)
+		require.Zero(t, time.Since(begin))
+		require.Empty(t, k.all())
+	})
+}
