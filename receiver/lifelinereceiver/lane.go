@@ -15,8 +15,11 @@ import (
 // what both share. The zero value is ready. Its methods may be called concurrently.
 type lane struct {
 	mu     sync.Mutex
-	live   time.Time     // when an agent last got an ack
+	live   time.Time     // agents send until then, as far as is known
 	quiet  time.Duration // 1 in 100 acks took longer, while recovery sent nothing
+	raised time.Time     // when quiet last grew
+	quick  int           // acks below it since
+	rested time.Time     // when recovery last paused so that quiet can be measured
 	window float64       // requests at a time; below 1, the part of the time in which there is one
 	inside int           // requests of recovery now
 	left   time.Time     // when the last of them left
@@ -29,8 +32,11 @@ const (
 	widest     = 16.0
 	narrowest  = 1.0 / 16
 	opening    = 0.25            // the window when agents begin to send
-	liveFor    = 2 * time.Second // for which an ack says that agents do
+	liveFor    = 2 * time.Second // for which an ack says that agents do, besides the time it took
 	longestGap = time.Second     // between two requests of recovery
+	restEach   = 30 * time.Second // how often there is such a gap though the window is 1 or more
+
+	severalQuick = 20 // acks that show that a stall is over
 
 	// With these steps a value stays where it is when 1 ack in 100 is slow.
 	slower, faster = 0.10, 0.10 / 99
@@ -40,22 +46,34 @@ const (
 func (l *lane) acked(began, now time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if now.Sub(l.live) > liveFor {
+	if now.After(l.live) {
 		l.window = opening
 	}
-	l.live = now
 	took := now.Sub(began)
+	if until := now.Add(liveFor + took); until.After(l.live) {
+		l.live = until
+	}
 	beside := l.inside > 0 || l.left.After(began)
 	switch {
 	case beside && float64(took) > patience*float64(l.quiet):
 		l.window = max(l.window*(1-slower), narrowest)
 	case beside:
 		l.window = min(l.window*(1+faster), widest)
+	case l.quiet == 0:
+		l.raise(took, now)
 	case took > l.quiet:
-		l.quiet = max(time.Duration(float64(l.quiet)*(1+slower)), took/2)
+		// What a stall held up comes all at once: that is one slow ack, not hundreds.
+		if began.After(l.raised) || l.quick >= severalQuick {
+			l.raise(time.Duration(float64(l.quiet)*(1+slower)), now)
+		}
 	default:
+		l.quick++
 		l.quiet = time.Duration(float64(l.quiet) * (1 - faster))
 	}
+}
+
+func (l *lane) raise(quiet time.Duration, now time.Time) {
+	l.quiet, l.raised, l.quick = quiet, now, 0
 }
 
 // open returns the window as it is now.
@@ -69,7 +87,7 @@ func (l *lane) open() float64 {
 func (l *lane) room() int { return requests(l.open()) }
 
 func (l *lane) at(now time.Time) float64 {
-	if now.Sub(l.live) > liveFor {
+	if now.After(l.live) {
 		return widest
 	}
 	return l.window
@@ -124,8 +142,13 @@ func (l *lane) leave(entered, now time.Time) {
 	defer l.mu.Unlock()
 	l.inside--
 	l.left = now
-	if w := l.at(now); w < 1 {
+	switch w := l.at(now); {
+	case w < 1:
 		l.next = now.Add(min(time.Duration(float64(now.Sub(entered))*(1/w-1)), longestGap))
+	case now.Before(l.live) && now.Sub(l.rested) > restEach:
+		// Without a gap quiet would stay what it was when the backlog began: often
+		// the end of an outage, when acks took their time.
+		l.next, l.rested = now.Add(longestGap), now
 	}
 	if l.change != nil {
 		close(l.change)

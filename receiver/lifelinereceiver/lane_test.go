@@ -212,3 +212,65 @@ func TestOnlyAcksAreMeasured(t *testing.T) {
 	require.Len(t, k.all(), 1)
 	require.Zero(t, g.lane.live)
 }
+
+// One stall is no measure: neither the ack of it, nor those that stood behind it.
+func TestAStallIsNoMeasure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &traffic{bears: 2, live: true}
+		c.flow(false, 10*time.Second)
+		began := time.Now()
+		time.Sleep(10 * time.Second)
+		for range 100 {
+			c.l.acked(began, time.Now())
+		}
+		c.flow(true, 2*time.Minute)
+		c.flow(true, 2*time.Minute)
+		t.Logf("%.2f %% of %d acks slow, window %.2f, 1 ack in 100 above %s", 100*float64(c.slow)/float64(c.acks), c.acks, c.l.open(), c.l.quiet)
+		require.LessOrEqual(t, float64(c.slow)/float64(c.acks), 0.02)
+	})
+}
+
+// What was measured while Kafka was slow for everybody does not stand for ever,
+// though recovery has not stopped since.
+func TestTheQuietMeasureHeals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &traffic{bears: 2, live: true}
+		for range 100 {
+			began := time.Now()
+			time.Sleep(100 * time.Millisecond)
+			c.l.acked(began, time.Now())
+		}
+		c.l.window = widest
+		c.flow(true, 15*time.Minute)
+		c.flow(true, 2*time.Minute)
+		t.Logf("%.2f %% of %d acks slow, window %.2f, 1 ack in 100 above %s", 100*float64(c.slow)/float64(c.acks), c.acks, c.l.open(), c.l.quiet)
+		require.LessOrEqual(t, float64(c.slow)/float64(c.acks), 0.02)
+	})
+}
+
+// The measure is the same however many requests are on their way at a time.
+func TestTheQuietMeasureOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lane
+		for i := range 100_000 {
+			time.Sleep(time.Millisecond)
+			took := time.Duration(500+i*7919%1000) * time.Millisecond // evenly up to 1.5 s
+			l.acked(time.Now().Add(-took), time.Now())
+		}
+		require.InDelta(t, 1450, l.quiet.Milliseconds(), 100)
+	})
+}
+
+// An agent whose acks take longer than liveFor is an agent that sends.
+func TestSlowAcksAreAnAgents(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var l lane
+		for range 20 {
+			began := time.Now()
+			time.Sleep(liveFor + time.Second)
+			l.acked(began, time.Now())
+		}
+		time.Sleep(liveFor + time.Second/2)
+		require.Less(t, l.open(), 1.0)
+	})
+}
