@@ -111,3 +111,26 @@ func TestCutOffInTheHead(t *testing.T) {
 		require.Equal(t, []string{"quarantined malformed"}, w.states())
 	})
 }
+
+// whole is a store behind a proxy that hides the length of what it hands out the
+// second time: then nobody can tell that an object has more than its head.
+type whole struct{ metered }
+
+func (b *whole) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
+	if strings.HasPrefix(key, "f/") && len(b.read) > 0 {
+		opts.Enough = func([]byte) bool { return false }
+	}
+	return b.metered.Get(ctx, key, opts)
+}
+
+func TestTheSecondLookMayShowMore(t *testing.T) {
+	inWorld(t, func(w *world) {
+		x := &whole{metered{Bucket: w.bucket}}
+		w.set.Bucket = x
+		w.put(flare.Key("f/", frame.RandomHex()), make([]byte, 2*flare.HeadSize))
+		w.run(time.Minute)
+		require.Equal(t, []int{flare.HeadSize, 2 * flare.HeadSize}, x.read)
+		require.Equal(t, []string{"quarantined malformed"}, w.states())
+		require.Empty(t, w.paths)
+	})
+}

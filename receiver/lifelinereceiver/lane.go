@@ -31,9 +31,9 @@ const (
 	patience   = 1.5
 	widest     = 16.0
 	narrowest  = 1.0 / 16
-	opening    = 0.25            // the window when agents begin to send
-	liveFor    = 2 * time.Second // for which an ack says that agents do, besides the time it took
-	longestGap = time.Second     // between two requests of recovery
+	opening    = 0.25             // the window when agents begin to send
+	liveFor    = 2 * time.Second  // for which an ack says that agents do, besides the time it took
+	longestGap = time.Second      // between two requests of recovery
 	restEach   = 30 * time.Second // how often there is such a gap though the window is 1 or more
 
 	severalQuick = 20 // acks that show that a stall is over
