@@ -36,6 +36,9 @@ func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 	return nil
 }
 
+// turnOf is how many records of a flare go one after the other, if others wait.
+const turnOf = 16
+
 // forwardOnce sends every record that is not settled, as many at a time as the
 // pacer allows all flares together. When it returns, no request is under way.
 func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) (failed error) {
@@ -48,16 +51,20 @@ func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) (faile
 		return r, ok
 	}
 	// A sender goes on with the next record as long as it may: a fresh goroutine
-	// for each, and waking all who wait for room, would cost a tenth of all CPU.
+	// for each, and waking all who wait for room, would cost a tenth of all CPU. But
+	// it ends after a turn, so that a large flare does not keep small ones waiting.
 	send := func(r record) {
 		l.state.Lock()
 		defer l.state.Unlock()
-		for ok := true; ok; {
+		for n, ok := 1, true; ok; n++ {
 			if err := l.forwardRecord(ctx, w, r); err != nil && failed == nil {
 				failed = err
 			}
 			l.busy.sends--
-			if r, ok = next(); !ok || l.pace.maySend(l.busy) {
+			if ok = n < turnOf; ok {
+				r, ok = next()
+			}
+			if !ok || l.pace.maySend(l.busy) {
 				l.ended.Broadcast() // there is room for another sender
 			}
 		}
