@@ -28,7 +28,7 @@ type lane struct {
 }
 
 const (
-	patience   = 1.5
+	patience   = 1.25
 	widest     = 16.0
 	narrowest  = 1.0 / 16
 	opening    = 0.25             // the window when agents begin to send
