@@ -30,7 +30,7 @@ type lane struct {
 const (
 	patience   = 1.25
 	widest     = 16.0
-	narrowest  = 1.0 / 16
+	narrowest  = 1.0 / 8
 	opening    = 0.25             // the window when agents begin to send
 	liveFor    = 2 * time.Second  // for which an ack says that agents do, besides the time it took
 	longestGap = time.Second      // between two requests of recovery

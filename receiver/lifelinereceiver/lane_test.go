@@ -94,7 +94,7 @@ func TestRecoveryPassesAsAgentsBear(t *testing.T) {
 	}{
 		"a gateway that has room for all of it": {8, 1.01, 0, 0.95},
 		"one that has room for two":             {2, 0.5, 0.02, 0.15},
-		"one that has none":                     {0, 1. / 8 / 8, 0.15, 1. / 16 / 8 / 2},
+		"one that has none":                     {0, 1.1 / 8 / 8, 0.25, 0.9 / 8 / 8},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
