@@ -100,14 +100,8 @@ func (g *GRPC) send(ctx context.Context, l *grpcLine, r *Request, s *sending) An
 	case ctx.Err() != nil:
 		return NetworkAnswer(ctx, errors.Join(context.Cause(ctx), err))
 	case err == nil:
-		var given string
-		if values := trailer.Get(receipt.Header); len(values) > 0 {
-			given = values[0]
-		}
-		a := grpcAck(r.Signal, &in, given, s.verify)
-		if values := trailer.Get(frame.HeaderWindow); len(values) > 0 {
-			a.Window = window(values[0])
-		}
+		a := grpcAck(r.Signal, &in, first(trailer, receipt.Header), s.verify)
+		a.Window = window(first(trailer, frame.HeaderWindow))
 		return a
 	}
 	st, _ := status.FromError(err)
@@ -115,6 +109,14 @@ func (g *GRPC) send(ctx context.Context, l *grpcLine, r *Request, s *sending) An
 		return ClassifyStatus(st)
 	}
 	return classifyLocal(ctx, st, l.watch.trouble())
+}
+
+// first returns the first value of a name, empty without one.
+func first(md metadata.MD, name string) string {
+	if values := md.Get(name); len(values) > 0 {
+		return values[0]
+	}
+	return ""
 }
 
 func grpcAck(s frame.Signal, in *answerBody, given string, verify verifier) Answer {

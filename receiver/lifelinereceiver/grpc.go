@@ -126,9 +126,7 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 		st, _ := refused.status()
 		return st.Err()
 	}
-	if h := g.ackHeaders(req, j); len(h) > 0 {
-		stream.SetTrailer(metadata.New(h))
-	}
+	g.headAck(req, j, func(name, value string) { stream.SetTrailer(metadata.Pairs(name, value)) })
 	answer, err := otlpcodec.Response(s, j.rejected, j.message, false)
 	if err != nil {
 		return status.Error(codes.Unavailable, errWrite.message)

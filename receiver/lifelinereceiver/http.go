@@ -125,9 +125,7 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		writeRefusal(w, r, errWrite)
 		return
 	}
-	for name, value := range g.ackHeaders(req, j) {
-		w.Header().Set(name, value)
-	}
+	g.headAck(req, j, w.Header().Set)
 	w.Header().Set("Content-Type", mediaType)
 	_, _ = w.Write(answer) //nolint:gosec // protobuf or JSON, said so in its Content-Type
 }

@@ -104,17 +104,18 @@ func (l *lane) enter(ctx context.Context, closing <-chan struct{}) *refusal {
 			return nil
 		}
 		timer := time.NewTimer(wait)
+		var refused *refusal
 		select {
 		case <-changed:
 		case <-timer.C:
 		case <-closing:
-			timer.Stop()
-			return errClosing
+			refused = errClosing
 		case <-ctx.Done():
-			timer.Stop()
-			return errBusy
+			refused = errBusy
 		}
-		timer.Stop()
+		if timer.Stop(); refused != nil {
+			return refused
+		}
 	}
 }
 

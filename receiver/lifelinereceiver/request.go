@@ -126,16 +126,14 @@ func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
 	return g.export(ctx, r)
 }
 
-// ackHeaders returns what goes with an ack besides its body.
-func (g *gateway) ackHeaders(r *request, j job) map[string]string {
-	h := map[string]string{}
+// headAck sets what goes with an ack besides its body.
+func (g *gateway) headAck(r *request, j job, set func(name, value string)) {
 	if proof := g.receipt(r, j); proof != "" {
-		h[receipt.Header] = proof
+		set(receipt.Header, proof)
 	}
 	if g.cfg.TrustFlareHeaders {
-		h[frame.HeaderWindow] = strconv.Itoa(g.lane.room())
+		set(frame.HeaderWindow, strconv.Itoa(g.lane.room()))
 	}
-	return h
 }
 
 // export does the work of handle, however many others there are.
