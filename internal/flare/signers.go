@@ -204,7 +204,9 @@ func cutOptions(text string) (options []string, rest string, err error) {
 
 // eachLine calls use for every line that is neither empty nor a comment, and
 // names the line in its error. What the line holds is never part of an error of
-// its own: key files are read this way too.
+// its own: key files are read this way too. A carriage return is allowed at the
+// end of a line only: base64 skips it, so a fingerprint with one inside would
+// name no key, and a comment with one inside may hide lines.
 func eachLine(r io.Reader, limit int64, use func(string) error) error {
 	limited := &io.LimitedReader{R: r, N: limit + 1}
 	scanner := bufio.NewScanner(limited)
@@ -213,6 +215,9 @@ func eachLine(r io.Reader, limit int64, use func(string) error) error {
 	for scanner.Scan() {
 		n++
 		line := bytes.TrimSpace(scanner.Bytes())
+		if bytes.IndexByte(line, '\r') >= 0 {
+			return fmt.Errorf("line %d: a carriage return inside the line: lines end with \\n or \\r\\n", n)
+		}
 		if len(line) == 0 || line[0] == '#' {
 			continue
 		}

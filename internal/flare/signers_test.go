@@ -226,6 +226,19 @@ func TestRevoked(t *testing.T) {
 	}
 }
 
+// TestCarriageReturns: lines that an editor ended with nothing but a carriage
+// return would be one comment, and nobody would be revoked.
+func TestCarriageReturns(t *testing.T) {
+	list, err := ParseRevoked(strings.NewReader("# stolen\r\nprincipal:acme/a\r\n"))
+	require.NoError(t, err)
+	require.Equal(t, 1, list.Len())
+	print := "SHA256:" + strings.Repeat("A", 41)
+	for _, text := range []string{"# stolen\rprincipal:acme/a\r", print[:20] + "\r\r" + print[20:] + "AA", print[:20] + "\r" + print[20:] + "A"} {
+		_, err := ParseRevoked(strings.NewReader("principal:a\n" + text))
+		require.ErrorContains(t, err, "line 2: a carriage return inside the line")
+	}
+}
+
 func TestTenant(t *testing.T) {
 	require.Equal(t, "acme", Tenant("acme/host-17"))
 	require.Equal(t, "acme", Tenant("acme/a/b"))
