@@ -57,6 +57,7 @@ func FuzzSignature(f *testing.F) {
 	}
 	f.Add(mustUnarmor(f, text))
 	f.Add([]byte(sigMagic))
+	f.Add(mustUnarmor(f, certified(f, otherSpelling(f, key.PublicKey().Marshal()))))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		sig, err := parseSignature(armor(raw))
 		if err != nil {

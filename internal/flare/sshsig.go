@@ -126,8 +126,10 @@ func parseSignature(text []byte) (*signature, error) {
 	return &signature{key, sig}, nil
 }
 
-// parsePublicKey accepts Ed25519 keys and their certificates. The type is
-// looked at first, so that no parser of another algorithm runs.
+// parsePublicKey accepts Ed25519 keys and their certificates, in the one spelling
+// that marshals to the same bytes: the authority's signature is checked over those,
+// not over what was read. The type is looked at first, so that no
+// parser of another algorithm runs.
 func parsePublicKey(wire []byte) (ssh.PublicKey, error) {
 	var named struct {
 		Algo string
@@ -146,6 +148,9 @@ func parsePublicKey(wire []byte) (ssh.PublicKey, error) {
 	}
 	if cert, ok := key.(*ssh.Certificate); ok && !isEd25519Cert(cert) {
 		return nil, errors.New("a certificate must be of an Ed25519 key, by an Ed25519 key")
+	}
+	if !bytes.Equal(key.Marshal(), wire) {
+		return nil, errors.New("the public key is not spelled as ssh-keygen does")
 	}
 	return key, nil
 }

@@ -3,6 +3,8 @@ package flare
 import (
 	"bytes"
 	"encoding/base64"
+	"encoding/binary"
+	"slices"
 	"strings"
 	"testing"
 
@@ -81,6 +83,41 @@ func mustUnarmor(t testing.TB, text []byte) []byte {
 	b, err := unarmor(text)
 	require.NoError(t, err)
 	return b
+}
+
+// An extension that holds an empty string is read like one without a value, and the
+// authority's signature would fit both.
+func TestCertificateHasOneSpelling(t *testing.T) {
+	cert := certSigner(t).PublicKey().Marshal()
+	_, err := parseSignature(certified(t, cert))
+	require.NoError(t, err)
+	other := otherSpelling(t, cert)
+	key, err := ssh.ParsePublicKey(other)
+	require.NoError(t, err)
+	require.Equal(t, cert, key.Marshal())
+	_, err = parseSignature(certified(t, other))
+	require.ErrorContains(t, err, "not spelled as ssh-keygen does")
+}
+
+// certified is a signature with a certificate of the certified key, as wire spells it.
+func certified(t testing.TB, wire []byte) []byte {
+	t.Helper()
+	sig, err := certSigner(t).Sign(nil, signedBytes([]byte("manifest")))
+	require.NoError(t, err)
+	return blob(t, func(b *sigBlob) { b.PublicKey, b.Signature = wire, ssh.Marshal(sig) })
+}
+
+// otherSpelling spells out the empty value of the last extension of the published
+// certificate.
+func otherSpelling(t testing.TB, cert []byte) []byte {
+	t.Helper()
+	const last = "permit-user-rc"
+	at := bytes.Index(cert, []byte(last)) + len(last)
+	lengthAt := bytes.Index(cert, []byte("permit-X11-forwarding")) - 8
+	require.Positive(t, lengthAt)
+	other := slices.Concat(cert[:at], []byte{0, 0, 0, 4}, cert[at:]) // a value of four bytes: an empty string
+	binary.BigEndian.PutUint32(other[lengthAt:], binary.BigEndian.Uint32(other[lengthAt:])+4)
+	return other
 }
 
 // Base64 has spare bits in its last character: they must be zero, or one
