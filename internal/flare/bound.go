@@ -5,14 +5,13 @@ import "math"
 // What the parts of a flare take at most. recordBound holds a record's JSON
 // without its metadata, with a header text of the longest values that parse.
 const (
-	fixedBound    = 1024 + maxAudience*2 + maxReport + 21*maxUnresolved
-	recordBound   = 900
-	metaFactor    = 8        // a one-byte value takes "", and a byte may be escaped
-	maxLostReason = 32       // bytes
-	stanzaBound   = 2 << 10  // a post-quantum recipient takes 1.6 KiB
-	ageFixed      = 256      // first line, MAC, nonce
-	ageChunk      = 64 << 10 // plaintext bytes per chunk
-	ageTag        = 16       // bytes more per chunk
+	fixedBound  = 1024 + maxAudience*2 + maxReport + 21*maxUnresolved
+	recordBound = 900
+	metaFactor  = 8        // a one-byte value takes "", and a byte may be escaped
+	stanzaBound = 2 << 10  // a post-quantum recipient takes 1.6 KiB
+	ageFixed    = 256      // first line, MAC, nonce
+	ageChunk    = 64 << 10 // plaintext bytes per chunk
+	ageTag      = 16       // bytes more per chunk
 )
 
 // SizeBound returns the most bytes Seal can write for n frames of stored bytes

@@ -164,9 +164,6 @@ func newRecord(i int, f frame.Frame) (Record, error) {
 	if int(f.Signal) >= frame.NumSignals {
 		return Record{}, fmt.Errorf("frame %d: unknown signal %d", i+1, f.Signal)
 	}
-	if len(f.Header.LostReason) > maxLostReason {
-		return Record{}, fmt.Errorf("frame %d: the reason of lost items is longer than %d", i+1, maxLostReason)
-	}
 	hash := sha256.New()
 	size, err := f.Stored.WriteTo(hash)
 	if err != nil {

@@ -131,7 +131,9 @@ func TestSealFails(t *testing.T) {
 		{"batch beside its half", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[3].BatchID = (*f)[0].BatchID + ".1" }, "which holds it"},
 		{"raw size", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].RawSize = MaxRawSize + 1 }, "raw_size"},
 		{"items", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Header.Items = 1001 }, "impossible"},
-		{"lost reason", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Header.LostReason = strings.Repeat("x", 33) }, "longer than 32"},
+		{"lost reason", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) {
+			(*f)[0].Header.Lost, (*f)[0].Header.LostReason = 1, strings.Repeat("x", 33)
+		}, "lost: reason"},
 		{"body changes", func(_ *Sealer, _ *Manifest, f *[]frame.Frame) { (*f)[0].Stored = lyingBody{&writes} }, "wrote 9 bytes instead of 10"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -218,7 +220,7 @@ func drawFlare(r *rapid.T) (*Manifest, []frame.Frame) {
 			RawSize: MaxRawSize,
 			Header: frame.Header{
 				Agent: m.Agent, Boot: testBoot, Seq: longest, From: 0, To: longest, Items: MaxRawSize,
-				Attempt: longest, Lost: longest, LostReason: strings.Repeat("r", maxLostReason), Rejected: longest,
+				Attempt: longest, Lost: longest, LostReason: strings.Repeat("r", frame.MaxReason), Rejected: longest,
 			},
 			Stored: frame.Bytes(make([]byte, rapid.SampledFrom([]int{1, 511, 512, 513, 4096, 65_535}).Draw(r, "stored"))),
 		}

@@ -74,6 +74,7 @@ func TestHeaderText(t *testing.T) {
 	require.True(t, strings.HasSuffix(h.String(), ", lost=300;reason=ring_full"))
 	h.Rejected = 7
 	require.True(t, strings.HasSuffix(h.String(), ", lost=300;reason=ring_full, rejected=7"))
+	h.LostReason = strings.Repeat("r", frame.MaxReason)
 	parsed, err := frame.ParseHeader(h.String())
 	require.NoError(t, err)
 	require.Equal(t, h, parsed)
@@ -99,6 +100,7 @@ func TestParseHeaderRefuses(t *testing.T) {
 		"no end of string": `agent="a`,
 		"trailing comma":   good + ", ",
 		"bad reason":       good + ", lost=1;reason=Ring Full",
+		"long reason":      good + ", lost=1;reason=" + strings.Repeat("r", 33),
 		"no key":           "=1, " + good,
 		"too long":         good + ", x=" + strings.Repeat("1", 1024),
 	} {
@@ -120,6 +122,8 @@ func TestBytesIsABody(t *testing.T) {
 
 func FuzzParseHeader(f *testing.F) {
 	f.Add(`agent="a", boot="` + boot + `", seq=1, from=0, to=0, items=1, attempt=1, lost=3;reason=x, rejected=1`)
+	tight := `agent="a",boot="` + boot + `",seq=1,from=0,to=0,items=1,attempt=1,lost=1;reason=`
+	f.Add(tight + strings.Repeat("r", 1024-len(tight))) // String puts blanks behind the commas
 	f.Fuzz(func(t *testing.T, s string) {
 		h, err := frame.ParseHeader(s)
 		if err != nil {

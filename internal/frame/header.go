@@ -25,7 +25,11 @@ const (
 // MaxAgent is the longest name of an agent, in bytes.
 const MaxAgent = 128
 
-// maxHeader bounds the text ParseHeader looks at.
+// MaxReason is the longest reason of lost items, in bytes.
+const MaxReason = 32
+
+// maxHeader bounds the text ParseHeader looks at. What String writes of a header
+// that was parsed is always shorter.
 const maxHeader = 1024
 
 // Header describes a frame to the gateway, to consumers of Kafka and inside a
@@ -39,7 +43,7 @@ type Header struct {
 	Items      int64  // spans, data points, log records, samples
 	Attempt    int64  // 1 for the first send
 	Lost       int64  // items of this signal lost since boot; left out when 0
-	LostReason string // the latest reason; a lower-case token, only with Lost
+	LostReason string // the latest reason; a lower-case token of at most MaxReason bytes, only with Lost
 	Rejected   int64  // items of this signal rejected since boot; left out when 0
 }
 
@@ -201,7 +205,7 @@ func nextMember(s string) (member, string, error) {
 		if end := strings.IndexByte(params, ','); end >= 0 {
 			m.reason, rest = params[:end], params[end:]
 		}
-		if !isToken(m.reason) {
+		if !isToken(m.reason) || len(m.reason) > MaxReason {
 			return m, "", fmt.Errorf("%w: %s: reason %q", errHeader, key, m.reason)
 		}
 	}

@@ -17,7 +17,7 @@ def meta: type == "object" and length <= 64
 
 # The members of a lifeline-frame text whose keys are known, as an object; null if it is none.
 def frame:
-  def member: "[a-z][a-z0-9_-]*=(?:\"[^\"]*\"|[^\",;]*)(?:;reason=[a-z][a-z0-9_-]*)?";
+  def member: "[a-z][a-z0-9_-]*=(?:\"[^\"]*\"|[^\",;]*)(?:;reason=[a-z][a-z0-9_-]{0,31})?";
   if (is(member + "(?:,[ \t]*" + member + ")*") | not) or length > 1024 then null
   else [scan(member) | capture("\\A(?<key>[^=]*)=(?<value>\"[^\"]*\"|[^\",;]*)")]
     | if ([.[].key] | length != (unique | length)) then null else from_entries end
