@@ -139,19 +139,27 @@ func FuzzStored(f *testing.F) {
 	f.Add([]byte(testRecord), int64(9))
 	f.Add([]byte(frameHeader+"\x49\x00\x00self-test"), int64(9))
 	f.Add([]byte("\x28\xb5\x2f\xfd\xa4\x00\x10\x00\x00"), int64(4096))
-	narrow, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<20), zstd.WithDecoderMaxWindow(maxWindow))
-	require.NoError(f, err)
-	f.Cleanup(narrow.Close)
-	wide, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(1<<20), zstd.WithDecoderMaxWindow(1<<30))
-	require.NoError(f, err)
-	f.Cleanup(wide.Close)
+	f.Add([]byte("\x28\xb5\x2f\xfd\x00\x69\x49\x00\x00self-test"), int64(9)) // a window of 9 MiB
+	narrow, wide := windowed(f, maxWindow), windowed(f, 1<<30)
+	room, otherRoom := make([]byte, 0, 1<<20), make([]byte, 0, 1<<20)
 	f.Fuzz(func(t *testing.T, stored []byte, rawSize int64) {
 		if checkStored(stored, rawSize) != nil || bytes.Contains(stored[1:], []byte(frameHeader[:4])) {
 			return // what is behind the frame is not looked at
 		}
-		got, narrowErr := narrow.DecodeAll(stored, nil)
-		want, wideErr := wide.DecodeAll(stored, nil)
+		got, narrowErr := narrow.DecodeAll(stored, room)
+		want, wideErr := wide.DecodeAll(stored, otherRoom)
 		require.Equal(t, wideErr, narrowErr, "the window is not what fails")
-		require.Equal(t, want, got)
+		require.True(t, bytes.Equal(want, got))
 	})
+}
+
+// windowed returns a decoder that fails where a frame needs more window, or has
+// more content than there is room for. A limit of memory would be one of the
+// window, too.
+func windowed(f *testing.F, window uint64) *zstd.Decoder {
+	f.Helper()
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(window), zstd.WithDecodeAllCapLimit(true))
+	require.NoError(f, err)
+	f.Cleanup(d.Close)
+	return d
 }
