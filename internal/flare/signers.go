@@ -57,11 +57,9 @@ func ParseAllowedSigners(r io.Reader) (*Signers, error) {
 			s.cas[wire] = append(s.cas[wire], line)
 			return nil
 		}
-		for _, other := range s.keys[wire] {
-			if other.principals != line.principals {
-				return fmt.Errorf("the key of %s stands here again as %s: give every agent a key of its own",
-					other.principals, line.principals)
-			}
+		if known := s.keys[wire]; len(known) > 0 && known[0].principals != line.principals {
+			return fmt.Errorf("the key of %s stands here again as %s: give every agent a key of its own",
+				known[0].principals, line.principals)
 		}
 		s.keys[wire] = append(s.keys[wire], line)
 		return nil
@@ -88,10 +86,8 @@ func parseSignerLine(text string) (signerLine, ssh.PublicKey, error) {
 		if err != nil {
 			return line, nil, err
 		}
-		for _, option := range options {
-			if err := line.set(option); err != nil {
-				return line, nil, err
-			}
+		if err := line.setAll(options); err != nil {
+			return line, nil, err
 		}
 		algo, blob, _ = cutField(behind)
 	}
@@ -125,9 +121,26 @@ func exactName(name string) bool {
 	return frame.ValidAgent(name) && !strings.ContainsAny(name, " *?!,#")
 }
 
-func (l *signerLine) set(option string) error {
-	name, value, _ := strings.Cut(option, "=")
-	switch strings.ToLower(name) {
+// setAll sets the options of a line. Of one that stands twice nobody could say
+// which counts.
+func (l *signerLine) setAll(options []string) error {
+	seen := map[string]bool{}
+	for _, option := range options {
+		name, value, _ := strings.Cut(option, "=")
+		name = strings.ToLower(name)
+		if seen[name] {
+			return fmt.Errorf("option %.40q stands twice", name)
+		}
+		seen[name] = true
+		if err := l.set(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *signerLine) set(name, value string) error {
+	switch name {
 	case "cert-authority":
 		l.authority = true
 		return nil
@@ -143,7 +156,8 @@ func (l *signerLine) set(option string) error {
 }
 
 // parseValidity reads YYYYMMDD[HHMM[SS]], in UTC with a Z behind it, else in
-// the local time zone, as OpenSSH does.
+// the local time zone, as OpenSSH does. Time begins with 1970 for it, too: the zero
+// time.Time would be no limit at all.
 func parseValidity(text string, t *time.Time) error {
 	zone := time.Local
 	digits, utc := strings.CutSuffix(text, "Z")
@@ -151,12 +165,12 @@ func parseValidity(text string, t *time.Time) error {
 		zone = time.UTC
 	}
 	for _, layout := range []string{"20060102", "200601021504", "20060102150405"} {
-		if parsed, err := time.ParseInLocation(layout, digits, zone); err == nil && len(digits) == len(layout) {
+		if parsed, err := time.ParseInLocation(layout, digits, zone); err == nil && len(digits) == len(layout) && parsed.Unix() > 0 {
 			*t = parsed
 			return nil
 		}
 	}
-	return fmt.Errorf("time %.40q: want YYYYMMDDZ or YYYYMMDDHHMM[SS]Z", text)
+	return fmt.Errorf("time %.40q: want YYYYMMDDZ or YYYYMMDDHHMM[SS]Z, after 1970 began", text)
 }
 
 // validAt reports whether the line lets its key sign at t.

@@ -110,6 +110,8 @@ func TestAllowedSignersRefused(t *testing.T) {
 		"one key, two names":       {"acme/a " + a + "\nacme/b " + a, "line 2: the key of acme/a stands here again as acme/b"},
 		"unknown option":           {"acme/a no-touch " + a, "unknown option"},
 		"odd date":                 {`acme/a valid-before="tomorrow" ` + a, "want YYYYMMDDZ"},
+		"the zero time":            {`acme/a valid-before="00010101Z" ` + a, "after 1970 began"},
+		"a date twice":             {`acme/a valid-before="20260101Z",Valid-Before="20990101Z" ` + a, `option "valid-before" stands twice`},
 		"quote not closed":         {`acme/a namespaces="flare@lifeline ` + a, "a quote is not closed"},
 		"nothing behind options":   {`acme/a cert-authority`, "no key behind the options"},
 		"line too long":            {strings.Repeat("a", maxTrustLine+1), "token too long"},
