@@ -105,7 +105,7 @@ func silentStream(t *testing.T, conn *grpc.ClientConn) grpc.ClientStream {
 	return stream
 }
 
-func dial(t *testing.T, g *gateway) *grpc.ClientConn {
+func dial(t testing.TB, g *gateway) *grpc.ClientConn {
 	t.Helper()
 	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)

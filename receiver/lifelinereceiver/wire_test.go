@@ -82,7 +82,7 @@ func testConfig(change ...func(*Config)) *Config {
 }
 
 // startPassthrough runs a passthrough receiver in front of next.
-func startPassthrough(t *testing.T, next consumer.Logs, change ...func(*Config)) *gateway {
+func startPassthrough(t testing.TB, next consumer.Logs, change ...func(*Config)) *gateway {
 	t.Helper()
 	cfg := testConfig(change...)
 	require.NoError(t, cfg.Validate())
@@ -91,7 +91,7 @@ func startPassthrough(t *testing.T, next consumer.Logs, change ...func(*Config))
 	return startReceiver(t, r)
 }
 
-func startReceiver(t *testing.T, r component.Component) *gateway {
+func startReceiver(t testing.TB, r component.Component) *gateway {
 	t.Helper()
 	require.NoError(t, r.Start(t.Context(), componenttest.NewNopHost()))
 	t.Cleanup(func() { require.NoError(t, r.Shutdown(context.Background())) })
