@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"context"
 	"errors"
+	"runtime"
 	"sync"
 	"time"
 )
@@ -11,10 +12,12 @@ import (
 var errFull = errors.New("too many bytes in flight")
 
 // admission bounds the bytes of all requests in flight. Whoever waits holds
-// nothing, and is served in the order of arrival.
+// nothing, and is served in the order of arrival. It also bounds how many are
+// decompressed, converted or checked at once, for what that takes on top.
 type admission struct {
-	total   int64
-	maxWait time.Duration
+	total      int64
+	maxWait    time.Duration
+	processors chan struct{} // a token per request that has one; its capacity is their number
 
 	mu      sync.Mutex
 	free    int64     // mu guards the following
@@ -27,8 +30,22 @@ type waiter struct {
 }
 
 func newAdmission(cfg AdmissionConfig) *admission {
-	return &admission{total: int64(cfg.MaxInflight), maxWait: cfg.MaxWait, free: int64(cfg.MaxInflight)}
+	total := int64(cfg.MaxInflight)
+	return &admission{total: total, maxWait: cfg.MaxWait, processors: make(chan struct{}, runtime.GOMAXPROCS(0)), free: total}
 }
+
+// takeProcessor waits for a processor until ctx is done. The caller gives it back
+// unless there is an error.
+func (a *admission) takeProcessor(ctx context.Context) error {
+	select {
+	case a.processors <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return errBusy
+	}
+}
+
+func (a *admission) giveProcessor() { <-a.processors }
 
 // acquire reserves n bytes. It waits at most maxWait and no longer than ctx.
 func (a *admission) acquire(ctx context.Context, n int64) (*reservation, error) {

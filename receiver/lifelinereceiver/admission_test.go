@@ -64,9 +64,9 @@ func TestAdmission(t *testing.T) {
 func TestTooManyWaitingStreams(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
 	raw := encoded(t, frame.Traces, 1)
-	g.unread.Store(maxUnread)
+	g.grpc.unread.Store(maxUnread)
 	requireUnavailable(t, call(t.Context(), g, raw))
-	g.unread.Store(0)
+	g.grpc.unread.Store(0)
 	require.Equal(t, codes.OK, call(t.Context(), g, raw).status.Code())
-	require.Zero(t, g.unread.Load())
+	require.Zero(t, g.grpc.unread.Load())
 }

@@ -91,7 +91,7 @@ func TestAnswerOnOwnClock(t *testing.T) {
 			free := g.admission.room()
 			require.Less(t, free, int64(g.cfg.Admission.MaxInflight), "its bytes are still held")
 			finish <- nil
-			g.writes.Wait()
+			g.workers.writes.Wait()
 			require.Equal(t, int64(g.cfg.Admission.MaxInflight), g.admission.room())
 		})
 	}
@@ -128,7 +128,7 @@ func TestClientThatLeavesDoesNotCancelTheWrite(t *testing.T) {
 			require.Equal(t, codes.Canceled, (<-gone).status.Code())
 			require.NoError(t, write.Err())
 			finish <- nil
-			g.writes.Wait()
+			g.workers.writes.Wait()
 			require.Len(t, k.all(), 1)
 		})
 	}
@@ -199,7 +199,7 @@ func TestGarbageOverHTTP(t *testing.T) {
 
 func TestOtherMethodsOverHTTP(t *testing.T) {
 	g := startPassthrough(t, &kafka{})
-	resp, err := http.Get("http://" + g.httpAddr.String() + "/v1/traces")
+	resp, err := http.Get("http://" + g.http.addr.String() + "/v1/traces")
 	require.NoError(t, err)
 	defer resp.Body.Close()
 	require.Equal(t, http.StatusMethodNotAllowed, resp.StatusCode)
@@ -221,7 +221,7 @@ func TestGarbageOverGRPC(t *testing.T) {
 		"a preface": []byte("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff"),
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn, err := net.Dial("tcp", g.grpcAddr.String())
+			conn, err := net.Dial("tcp", g.grpc.addr.String())
 			require.NoError(t, err)
 			defer conn.Close()
 			_, err = conn.Write(bytes)
@@ -237,7 +237,7 @@ func TestGarbageOverGRPC(t *testing.T) {
 // rawHTTP sends bytes as they are and returns the answer.
 func rawHTTP(t *testing.T, g *gateway, text string, hangUp bool) string {
 	t.Helper()
-	conn, err := net.Dial("tcp", g.httpAddr.String())
+	conn, err := net.Dial("tcp", g.http.addr.String())
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = io.WriteString(conn, text)

@@ -52,7 +52,7 @@ func benchmarkHTTP(b *testing.B, g *gateway, raw []byte) {
 	defer client.CloseIdleConnections()
 	b.ReportAllocs()
 	for b.Loop() {
-		resp, err := client.Post("http://"+g.httpAddr.String()+"/v1/traces", typeProto, bytes.NewReader(raw))
+		resp, err := client.Post("http://"+g.http.addr.String()+"/v1/traces", typeProto, bytes.NewReader(raw))
 		require.NoError(b, err)
 		_, err = io.Copy(io.Discard, resp.Body)
 		require.NoError(b, err)

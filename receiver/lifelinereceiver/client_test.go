@@ -70,7 +70,7 @@ func send(ctx context.Context, g *gateway, protocol string, raw []byte, headers 
 }
 
 func call(ctx context.Context, g *gateway, raw []byte, headers ...string) reply {
-	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(g.grpc.addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	must(err)
 	defer conn.Close()
 	ctx = metadata.AppendToOutgoingContext(ctx, headers...)
@@ -82,7 +82,7 @@ func call(ctx context.Context, g *gateway, raw []byte, headers ...string) reply 
 }
 
 func post(ctx context.Context, g *gateway, path string, body []byte, headers ...string) reply {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.httpAddr.String()+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+g.http.addr.String()+path, bytes.NewReader(body))
 	must(err)
 	for pair := range slices.Chunk(headers, 2) {
 		if strings.HasPrefix(pair[0], "lifeline-") {

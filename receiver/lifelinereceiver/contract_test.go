@@ -31,7 +31,7 @@ func (s *sender) Generate() []receivertest.UniqueIDAttrVal {
 	must(err)
 	code := http.StatusServiceUnavailable
 	for code == http.StatusServiceUnavailable {
-		code = post(s.ctx, &gateway{httpAddr: s.addr}, "/v1/logs", raw, "Content-Type", typeProto).httpCode
+		code = post(s.ctx, &gateway{http: &httpServer{listener: listener{addr: s.addr}}}, "/v1/logs", raw, "Content-Type", typeProto).httpCode
 	}
 	return []receivertest.UniqueIDAttrVal{id}
 }

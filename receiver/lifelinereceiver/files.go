@@ -27,8 +27,5 @@ func (c *Config) CheckFiles(ctx context.Context) error {
 			errs = append(errs, fmt.Errorf("protocols::%s::tls: %w", protocol, err))
 		}
 	}
-	if c.ReceiptKeyFile != "" {
-		errs = append(errs, newReceipts(c.ReceiptKeyFile).Check())
-	}
-	return errors.Join(errs...)
+	return errors.Join(append(errs, newReceipts(c.ReceiptKeyFile).check())...)
 }

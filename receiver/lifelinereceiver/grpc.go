@@ -6,11 +6,11 @@ import (
 	"crypto/x509"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configgrpc"
-	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
@@ -44,7 +44,19 @@ var grpcServices = [frame.NumSignals]string{
 	"opentelemetry.proto.collector.profiles.v1development.ProfilesService",
 }
 
-func (g *gateway) startGRPC(ctx context.Context, host component.Host) error {
+// grpcServer takes requests over gRPC.
+type grpcServer struct {
+	gateway  *gateway
+	observer observer
+	unread   atomic.Int64 // streams whose body has not been read
+
+	// Owned by Start and Shutdown.
+	server *grpc.Server // nil: the protocol is off
+	listener
+}
+
+func (s *grpcServer) start(ctx context.Context, host component.Host) error {
+	g := s.gateway
 	if !g.cfg.Protocols.GRPC.HasValue() {
 		return nil
 	}
@@ -54,7 +66,7 @@ func (g *gateway) startGRPC(ctx context.Context, host component.Host) error {
 	for _, o := range []grpc.ServerOption{
 		grpc.ForceServerCodecV2(rawCodec{encoding.GetCodecV2("proto")}),
 		grpc.StaticStreamWindowSize(streamWindow), grpc.StaticConnWindowSize(connWindow),
-		grpc.InTapHandle(g.tap), grpc.NumStreamWorkers(streamWorkers),
+		grpc.InTapHandle(s.tap), grpc.NumStreamWorkers(streamWorkers),
 	} {
 		options = append(options, configgrpc.WithGrpcServerOption(o))
 	}
@@ -63,48 +75,62 @@ func (g *gateway) startGRPC(ctx context.Context, host component.Host) error {
 		return fmt.Errorf("protocols::grpc: %w", err)
 	}
 	for i, sink := range g.sinks {
-		if s := frame.Signal(i); sink != nil {
-			server.RegisterService(g.service(s), g) //nolint:contextcheck // a call has its own context, not that of Start
+		if sink != nil {
+			server.RegisterService(s.service(frame.Signal(i)), s) //nolint:contextcheck // a call has its own context, not that of Start
 		}
 	}
-	listener, err := cfg.NetAddr.Listen(ctx)
+	ln, err := cfg.NetAddr.Listen(ctx)
 	if err != nil {
 		return fmt.Errorf("protocols::grpc::endpoint: %w", err)
 	}
-	g.grpcServer, g.grpcAddr = server, listener.Addr()
-	g.log.Info("Listening", zap.String("protocol", "grpc"), zap.Stringer("endpoint", listener.Addr()))
-	g.serve(host, func() error { return server.Serve(listener) }, grpc.ErrServerStopped)
+	s.server = server
+	s.open(host, g.settings.Logger, "grpc", ln.Addr(), func() error { return server.Serve(ln) })
 	return nil
+}
+
+// stop takes no more calls and waits for those there are; close cuts it short.
+func (s *grpcServer) stop() {
+	if s.server != nil {
+		s.server.GracefulStop()
+	}
+}
+
+// close ends every connection.
+func (s *grpcServer) close() {
+	if s.server != nil {
+		s.server.Stop()
+	}
+	s.serving.Wait()
 }
 
 // service describes the OTLP service of a signal by hand, as a stream: the wire
 // is the same as of a unary call, but the handler runs before the body is read,
 // so that authentication and admission come first.
-func (g *gateway) service(s frame.Signal) *grpc.ServiceDesc {
+func (s *grpcServer) service(signal frame.Signal) *grpc.ServiceDesc {
 	return &grpc.ServiceDesc{
-		ServiceName: grpcServices[s],
+		ServiceName: grpcServices[signal],
 		HandlerType: (*any)(nil),
 		Streams: []grpc.StreamDesc{{
 			StreamName: "Export", ClientStreams: true, ServerStreams: true,
-			Handler: func(_ any, stream grpc.ServerStream) error { return g.serveGRPC(stream, s) },
+			Handler: func(_ any, stream grpc.ServerStream) error { return s.serve(stream, signal) },
 		}},
 	}
 }
 
 // tap refuses a stream at its headers when too many are unread already.
-func (g *gateway) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
-	if g.unread.Load() >= maxUnread {
+func (s *grpcServer) tap(ctx context.Context, _ *tap.Info) (context.Context, error) {
+	if s.unread.Load() >= maxUnread {
 		st, _ := errBusy.status()
 		return nil, st.Err()
 	}
 	return ctx, nil
 }
 
-func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
-	ctx := stream.Context()
+func (s *grpcServer) serve(stream grpc.ServerStream, signal frame.Signal) error {
+	g, ctx := s.gateway, stream.Context()
 	md, _ := metadata.FromIncomingContext(ctx)
 	req := &request{
-		signal: s, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), cert: grpcCert(ctx),
+		signal: signal, format: formatProto, observer: s.observer, arrived: time.Now(), cert: grpcCert(ctx),
 		header:   func(name string) []string { return md.Get(name) },
 		deadline: ctx.Deadline,
 		limit:    g.cfg.maxGRPC(),
@@ -113,8 +139,8 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 	if !ok {
 		return status.Error(codes.Unavailable, "this build of the gateway does not fit its gRPC library")
 	}
-	g.unread.Add(1)
-	read := sync.OnceFunc(func() { g.unread.Add(-1) })
+	s.unread.Add(1)
+	read := sync.OnceFunc(func() { s.unread.Add(-1) })
 	defer read()
 	req.begin, req.patience = m.begin, m.patience
 	req.read = func(held *reservation, length int64) ([]byte, error) {
@@ -127,7 +153,7 @@ func (g *gateway) serveGRPC(stream grpc.ServerStream, s frame.Signal) error {
 		return st.Err()
 	}
 	g.headAck(req, j, func(name, value string) { stream.SetTrailer(metadata.Pairs(name, value)) })
-	answer, err := otlpcodec.Response(s, j.rejected, j.message, false)
+	answer, err := otlpcodec.Response(signal, j.rejected, j.message, false)
 	if err != nil {
 		return status.Error(codes.Unavailable, errWrite.message)
 	}

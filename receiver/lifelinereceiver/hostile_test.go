@@ -35,7 +35,7 @@ func rawCall(t *testing.T, g *gateway, compression string, body []byte) (codes.C
 	transport.Protocols.SetUnencryptedHTTP2(true)
 	defer transport.CloseIdleConnections()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost,
-		"http://"+g.grpcAddr.String()+"/"+grpcServices[frame.Traces]+"/Export", bytes.NewReader(body))
+		"http://"+g.grpc.addr.String()+"/"+grpcServices[frame.Traces]+"/Export", bytes.NewReader(body))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/grpc")
 	req.Header.Set("Te", "trailers")
@@ -107,7 +107,7 @@ func silentStream(t *testing.T, conn *grpc.ClientConn) grpc.ClientStream {
 
 func dial(t testing.TB, g *gateway) *grpc.ClientConn {
 	t.Helper()
-	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(g.grpc.addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	t.Cleanup(func() { require.NoError(t, conn.Close()) })
 	return conn
@@ -134,7 +134,7 @@ func TestSilentStreamsHoldNothing(t *testing.T) {
 	require.NoError(t, conn.Invoke(t.Context(), "/"+grpcServices[frame.Traces]+"/Export", &rawMessage{bytes: encoded(t, frame.Traces, 1)},
 		&answer, grpc.ForceCodecV2(rawCodec{encoding.GetCodecV2("proto")})))
 	require.Len(t, k.all(), 1)
-	g.writes.Wait()
+	g.workers.writes.Wait()
 	require.Equal(t, g.admission.total, g.admission.room())
 }
 
@@ -203,7 +203,7 @@ func TestPanicOfThePipeline(t *testing.T) {
 				require.NotEmpty(t, k.all(), "the fault was met")
 				requireUnavailable(t, r)
 				require.NotContains(t, r.status.Message(), "bug")
-				g.writes.Wait()
+				g.workers.writes.Wait()
 				require.Equal(t, g.admission.total, g.admission.room())
 			})
 		}

@@ -10,7 +10,6 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/confighttp"
-	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -24,7 +23,18 @@ const (
 	typeJSON  = "application/json"
 )
 
-func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
+// httpServer takes requests over HTTP.
+type httpServer struct {
+	gateway  *gateway
+	observer observer
+
+	// Owned by Start and Shutdown.
+	server *http.Server // nil: the protocol is off
+	listener
+}
+
+func (s *httpServer) start(ctx context.Context, host component.Host) error {
+	g := s.gateway
 	if !g.cfg.Protocols.HTTP.HasValue() {
 		return nil
 	}
@@ -32,8 +42,8 @@ func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
 	cfg.CompressionAlgorithms = []string{}
 	mux := http.NewServeMux()
 	for i, sink := range g.sinks {
-		if s := frame.Signal(i); sink != nil {
-			mux.HandleFunc(s.HTTPPath(), func(w http.ResponseWriter, r *http.Request) { g.serveHTTP(w, r, s) })
+		if signal := frame.Signal(i); sink != nil {
+			mux.HandleFunc(signal.HTTPPath(), func(w http.ResponseWriter, r *http.Request) { s.serve(w, r, signal) })
 		}
 	}
 	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
@@ -43,23 +53,37 @@ func (g *gateway) startHTTP(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return fmt.Errorf("protocols::http: %w", err)
 	}
-	listener, err := cfg.ToListener(ctx)
+	ln, err := cfg.ToListener(ctx)
 	if err != nil {
 		return fmt.Errorf("protocols::http::endpoint: %w", err)
 	}
-	server.Handler = g.limitBody(server.Handler)
-	g.httpServer, g.httpAddr = server, listener.Addr()
-	g.log.Info("Listening", zap.String("protocol", "http"), zap.Stringer("endpoint", listener.Addr()))
-	g.serve(host, func() error { return server.Serve(listener) }, http.ErrServerClosed)
+	server.Handler = s.limitBody(server.Handler)
+	s.server = server
+	s.open(host, g.settings.Logger, "http", ln.Addr(), func() error { return server.Serve(ln) })
 	return nil
+}
+
+// stop takes no more requests and waits for those there are, no longer than ctx.
+func (s *httpServer) stop(ctx context.Context) {
+	if s.server != nil {
+		_ = s.server.Shutdown(ctx) // close ends what it leaves
+	}
+}
+
+// close ends every connection.
+func (s *httpServer) close() {
+	if s.server != nil {
+		_ = s.server.Close() // its listener was closed before
+	}
+	s.serving.Wait()
 }
 
 // limitBody gives the body of every request a deadline, also of those that are
 // refused unread: the server reads on to the end of a small body before it
 // serves the next request of the connection.
-func (g *gateway) limitBody(next http.Handler) http.Handler {
+func (s *httpServer) limitBody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(g.bodyTimeout()))
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.gateway.bodyTimeout()))
 		next.ServeHTTP(w, r)
 	})
 }
@@ -73,8 +97,8 @@ func refuseEarly(w http.ResponseWriter, r *http.Request, message string, code in
 	writeRefusal(w, r, refused)
 }
 
-func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Signal) {
-	arrived := time.Now()
+func (s *httpServer) serve(w http.ResponseWriter, r *http.Request, signal frame.Signal) {
+	g, arrived := s.gateway, time.Now()
 	if r.Method != http.MethodPost {
 		w.Header().Set("Allow", http.MethodPost)
 		writeRefusal(w, r, unsupported(http.StatusMethodNotAllowed, "only POST is served here"))
@@ -92,7 +116,7 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		return
 	}
 	req := &request{
-		signal: s, format: formatProto, observer: g.viaHTTP, arrived: arrived, cert: peerCert(r.TLS),
+		signal: signal, format: formatProto, observer: s.observer, arrived: arrived, cert: peerCert(r.TLS),
 		header:   func(name string) []string { return r.Header.Values(name) },
 		deadline: func() (time.Time, bool) { return time.Time{}, false },
 		limit:    g.cfg.maxHTTP(), open: open,
@@ -120,7 +144,7 @@ func (g *gateway) serveHTTP(w http.ResponseWriter, r *http.Request, s frame.Sign
 		writeRefusal(w, r, refused)
 		return
 	}
-	answer, err := otlpcodec.Response(s, j.rejected, j.message, mediaType == typeJSON)
+	answer, err := otlpcodec.Response(signal, j.rejected, j.message, mediaType == typeJSON)
 	if err != nil {
 		writeRefusal(w, r, errWrite)
 		return

@@ -120,8 +120,7 @@ func TestNotReadyWhileAWriteHangs(t *testing.T) {
 		k, started, finish := slowKafka()
 		g := bubble(t, k)
 		host := &statusHost{Host: componenttest.NewNopHost()}
-		g.host = host
-		g.watching.Go(g.watch)
+		g.health.start(host, g.workers.closing)
 		raw := encoded(t, frame.Traces, 3)
 		background(t, func() { _ = ask(t.Context(), g, raw, nil, nil) })
 		<-started
@@ -146,7 +145,7 @@ func TestRecreatedTopicIsAPermanentError(t *testing.T) {
 		k := &kafka{script: func(context.Context, int) error { return kerr.UnknownTopicID }}
 		g := startPassthrough(t, k)
 		host := &statusHost{Host: componenttest.NewNopHost()}
-		g.host = host
+		g.health.host = host
 		requireUnavailable(t, send(t.Context(), g, protocol, encoded(t, frame.Traces, 1)))
 		require.Len(t, k.all(), 1, "the fault was met")
 		require.Equal(t, []componentstatus.Status{componentstatus.StatusPermanentError}, host.all())

@@ -30,7 +30,7 @@ func bubble(t *testing.T, k *kafka) *gateway {
 // ask hands raw to a gateway without a network.
 func ask(ctx context.Context, g *gateway, raw []byte, headers map[string]string, cert *x509.Certificate) *refusal {
 	_, refused := g.handle(ctx, &request{
-		signal: frame.Traces, format: formatProto, observer: g.viaHTTP, arrived: time.Now(), limit: 20 << 20, cert: cert,
+		signal: frame.Traces, format: formatProto, observer: g.http.observer, arrived: time.Now(), limit: 20 << 20, cert: cert,
 		header: func(name string) []string {
 			if v, ok := headers[name]; ok {
 				return []string{v}

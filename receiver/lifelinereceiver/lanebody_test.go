@@ -56,7 +56,7 @@ func TestTheLaneTakesNoTimeFromTheBody(t *testing.T) {
 			r.ContentLength = int64(c.body.Len())
 			r.Header.Set("Content-Type", typeProto)
 			begin := time.Now()
-			g.limitBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.serveHTTP(w, r, frame.Traces) })).ServeHTTP(c, r)
+			g.http.limitBody(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.http.serve(w, r, frame.Traces) })).ServeHTTP(c, r)
 			require.Equal(t, wait, time.Since(begin))
 			require.Equal(t, http.StatusOK, c.Code, c.Body)
 			require.Len(t, k.all(), 1)
@@ -69,7 +69,7 @@ func TestTheLaneTakesNoTimeFromTheBody(t *testing.T) {
 			g.lane.next = time.Now().Add(wait)
 			raw := encoded(t, frame.Traces, 3)
 			r := &request{
-				signal: frame.Traces, format: formatProto, observer: g.viaGRPC, arrived: time.Now(), limit: g.cfg.maxGRPC(),
+				signal: frame.Traces, format: formatProto, observer: g.grpc.observer, arrived: time.Now(), limit: g.cfg.maxGRPC(),
 				header:   func(string) []string { return nil },
 				deadline: func() (time.Time, bool) { return time.Time{}, false },
 			}

@@ -94,7 +94,7 @@ func TestProfilesTravelAsBytes(t *testing.T) {
 
 	r := post(t.Context(), g, frame.Profiles.HTTPPath(), raw, "Content-Type", typeProto)
 	require.Equal(t, codes.OK, r.status.Code(), r.status.Message())
-	conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	conn, err := grpc.NewClient(g.grpc.addr.String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = pprofileotlp.NewGRPCClient(conn).Export(t.Context(), request)

@@ -190,13 +190,13 @@ func TestJSONMemory(t *testing.T) {
 func TestOneConversionPerProcessor(t *testing.T) {
 	k := &kafka{}
 	g := startPassthrough(t, k, func(c *Config) { c.AckTimeout, c.Admission.MaxWait = time.Second, 10*time.Millisecond })
-	for range cap(g.processors) {
-		g.processors <- struct{}{}
+	for range cap(g.admission.processors) {
+		g.admission.processors <- struct{}{}
 	}
 	body := []byte(`{"resourceLogs":[{"scopeLogs":[{"logRecords":[{}]}]}]}`)
 	require.Equal(t, 503, post(t.Context(), g, "/v1/logs", body, "Content-Type", typeJSON).httpCode)
 	require.Empty(t, k.all())
-	<-g.processors
+	<-g.admission.processors
 	require.Equal(t, 200, post(t.Context(), g, "/v1/logs", body, "Content-Type", typeJSON).httpCode)
 	require.Len(t, k.all(), 1)
 }
@@ -238,7 +238,7 @@ func TestPartsAreReserved(t *testing.T) {
 	raw := logsOf(1<<20, 200<<10) // every part repeats the 200 KiB
 	r := post(t.Context(), g, "/v1/logs", raw, "Content-Type", typeProto)
 	require.Equal(t, codes.OK, r.status.Code())
-	g.writes.Wait()
+	g.workers.writes.Wait()
 	var sum int64
 	for _, record := range k.all() {
 		sum += int64(len(record.raw))

@@ -3,6 +3,7 @@ package lifelinereceiver
 import (
 	"context"
 
+	"go.opentelemetry.io/collector/receiver"
 	"go.opentelemetry.io/collector/receiver/receiverhelper"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
@@ -10,6 +11,13 @@ import (
 
 // observer counts accepted and refused items of one protocol.
 type observer struct{ report *receiverhelper.ObsReport }
+
+func newObserver(set receiver.Settings, transport string) (observer, error) {
+	report, err := receiverhelper.NewObsReport(receiverhelper.ObsReportSettings{
+		ReceiverID: set.ID, Transport: transport, ReceiverCreateSettings: set,
+	})
+	return observer{report}, err
+}
 
 func (o observer) start(ctx context.Context, s frame.Signal) context.Context {
 	switch s {

@@ -264,7 +264,7 @@ func TestFullGatewayRefusesAndRecovers(t *testing.T) {
 	}
 	require.Equal(t, codes.OK, (<-answers).status.Code())
 	require.Equal(t, codes.OK, (<-answers).status.Code())
-	g.writes.Wait()
+	g.workers.writes.Wait()
 	background(t, func() { call(t.Context(), g, raw) })
 	<-started
 	finish <- nil

@@ -3,17 +3,12 @@ package lifelinereceiver
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"strconv"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kerr"
 	"go.opentelemetry.io/collector/client"
-	"go.opentelemetry.io/collector/component/componentstatus"
-	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
-	"github.com/otel-lifeline/lifeline/internal/passthrough"
 	"github.com/otel-lifeline/lifeline/internal/receipt"
 )
 
@@ -118,7 +113,7 @@ func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
 	}
 	waiting, cancel := context.WithDeadline(ctx, g.answerBy(r))
 	defer cancel()
-	if refused := g.lane.enter(waiting, g.stop); refused != nil {
+	if refused := g.lane.enter(waiting, g.workers.closing); refused != nil {
 		return job{}, refused
 	}
 	entered := time.Now()
@@ -128,7 +123,7 @@ func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
 
 // headAck sets what goes with an ack besides its body.
 func (g *gateway) headAck(r *request, j job, set func(name, value string)) {
-	if proof := g.receipt(r, j); proof != "" {
+	if proof := g.receipts.proof(r, j); proof != "" {
 		set(receipt.Header, proof)
 	}
 	if g.cfg.TrustFlareHeaders {
@@ -158,13 +153,13 @@ func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
 		}
 		return t.await(answer, ctx)
 	}
-	if !g.enter(&g.readers) {
+	if !g.workers.begin(&g.workers.reads) {
 		t.finish(errClosing)
 		return t.await(answer, ctx)
 	}
 	g.workers.run(func() {
 		ready := t.ready(t.receive(answer))
-		g.readers.Done()
+		g.workers.reads.Done()
 		if ready {
 			t.write(answer, ctx)
 		}
@@ -173,24 +168,4 @@ func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
 		return job{}, slow
 	}
 	return t.await(answer, ctx)
-}
-
-// explain logs what nobody else explains: the two errors of Kafka that do not
-// heal by trying again, a pipeline that cannot work, and a panic.
-func (g *gateway) explain(s frame.Signal, err error) {
-	topic := zap.String("topic", g.cfg.Passthrough.topic(s))
-	switch {
-	case errors.Is(err, kerr.MessageTooLarge):
-		g.log.Error("The broker refuses a batch as too large. Raise the topic's max.message.bytes, "+
-			"or lower passthrough::max_message_bytes and the exporter's producer::max_message_bytes.",
-			topic, zap.Stringer("max_message_bytes", g.cfg.Passthrough.MaxMessageBytes), zap.Error(err))
-	case errors.Is(err, kerr.UnknownTopicID):
-		g.log.Error("The topic was deleted and made again. This process cannot write to it any more: restart it.",
-			topic, zap.Error(err))
-		componentstatus.ReportStatus(g.host, componentstatus.NewPermanentErrorEvent(err))
-	case errors.Is(err, passthrough.ErrBetween):
-		g.log.Error("The lifeline exporter did not get what this receiver took. Clients keep their data and try again.", zap.Error(err))
-	case errors.Is(err, errPanic):
-		g.log.Error("The pipeline behind the receiver panicked. The client keeps its data and tries again.", zap.Error(err))
-	}
 }

@@ -47,7 +47,7 @@ func TestShutdownDoesNotWaitForKafkaForEver(t *testing.T) {
 	defer cancel()
 	require.ErrorContains(t, r.Shutdown(ctx), "cut off")
 	finish <- nil
-	g.writes.Wait()
+	g.workers.writes.Wait()
 }
 
 // While HTTP still works on its last request, gRPC clients are told to go elsewhere.

@@ -91,12 +91,10 @@ func (t *task) take(answer context.Context) ([]byte, error) {
 // bytes can blow up happens here, and for one request per processor.
 func (t *task) understand(answer context.Context, sent []byte) (err error) {
 	g, r := t.gateway, t.request
-	select {
-	case g.processors <- struct{}{}:
-		defer func() { <-g.processors }()
-	case <-answer.Done():
-		return errBusy
+	if err := g.admission.takeProcessor(answer); err != nil {
+		return err
 	}
+	defer g.admission.giveProcessor()
 	raw, size := sent, r.size()
 	defer func() {
 		if t.job.raw == nil {
@@ -148,7 +146,7 @@ func (t *task) ready(err error) bool {
 	switch {
 	case err != nil:
 		t.finish(refuseBytes(err))
-	case !t.gateway.enter(&t.gateway.writes):
+	case !t.gateway.workers.begin(&t.gateway.workers.writes):
 		t.release()
 		t.finish(errClosing)
 	default:
@@ -161,7 +159,7 @@ func (t *task) ready(err error) bool {
 // write has the values of ctx, but neither its deadline nor its cancellation.
 func (t *task) write(answer, ctx context.Context) {
 	g := t.gateway
-	defer g.writes.Done()
+	defer g.workers.writes.Done()
 	detached := context.WithoutCancel(ctx)
 	id, own := t.request.batchID()
 	if !own {
@@ -196,7 +194,7 @@ func (t *task) consume(detached context.Context) error {
 	if err == nil && !g.cfg.TrustFlareHeaders {
 		g.lane.acked(t.came, time.Now())
 	}
-	g.explain(r.signal, err)
+	g.health.explain(r.signal, err)
 	return err
 }
 

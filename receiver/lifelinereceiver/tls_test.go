@@ -101,7 +101,7 @@ func TestRefusedClientsCostNoBody(t *testing.T) {
 	k := &kafka{}
 	g := startWithAuth(t, k, f, cfg)
 
-	conn, err := net.Dial("tcp", g.httpAddr.String())
+	conn, err := net.Dial("tcp", g.http.addr.String())
 	require.NoError(t, err)
 	defer conn.Close()
 	_, err = io.WriteString(conn, "POST /v1/traces HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer guess\r\n"+
@@ -162,7 +162,7 @@ func TestMutualTLS(t *testing.T) {
 	}{"a client of ours": {clientTLS(t, ours, "acme/host-17"), true}, "a stranger": {stranger, false}, "no certificate": {clientTLS(t, ours, ""), false}} {
 		t.Run(name, func(t *testing.T) {
 			before := len(k.all())
-			conn, err := grpc.NewClient(g.grpcAddr.String(), grpc.WithTransportCredentials(credentials.NewTLS(c.tls.Clone())))
+			conn, err := grpc.NewClient(g.grpc.addr.String(), grpc.WithTransportCredentials(credentials.NewTLS(c.tls.Clone())))
 			require.NoError(t, err)
 			defer conn.Close()
 			var answer rawMessage
@@ -171,7 +171,7 @@ func TestMutualTLS(t *testing.T) {
 			require.Equal(t, c.ok, err == nil, "gRPC: %v", err)
 
 			client := &http.Client{Transport: &http.Transport{TLSClientConfig: c.tls.Clone(), DisableKeepAlives: true}}
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.httpAddr.String()+"/v1/traces", bytes.NewReader(raw))
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://"+g.http.addr.String()+"/v1/traces", bytes.NewReader(raw))
 			require.NoError(t, err)
 			req.Header.Set("Content-Type", typeProto)
 			req.Header.Set(frame.HeaderAgent, "forged")

@@ -105,7 +105,7 @@ func stock(t *testing.T, g *gateway, protocol, compression string, headers ...st
 	if protocol == "grpc" {
 		f := otlpexporter.NewFactory()
 		cfg := f.CreateDefaultConfig().(*otlpexporter.Config)
-		cfg.ClientConfig.Endpoint = g.grpcAddr.String()
+		cfg.ClientConfig.Endpoint = g.grpc.addr.String()
 		cfg.ClientConfig.TLS.Insecure = true
 		cfg.ClientConfig.Compression = configcompression.Type(compression)
 		for pair := range slices.Chunk(headers, 2) {
@@ -117,7 +117,7 @@ func stock(t *testing.T, g *gateway, protocol, compression string, headers ...st
 	}
 	f := otlphttpexporter.NewFactory()
 	cfg := f.CreateDefaultConfig().(*otlphttpexporter.Config)
-	cfg.ClientConfig.Endpoint = "http://" + g.httpAddr.String()
+	cfg.ClientConfig.Endpoint = "http://" + g.http.addr.String()
 	cfg.ClientConfig.Compression = configcompression.Type(compression)
 	for pair := range slices.Chunk(headers, 2) {
 		cfg.ClientConfig.Headers.Set(pair[0], configopaque.String(pair[1]))
