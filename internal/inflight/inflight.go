@@ -19,7 +19,7 @@ type Stage uint8
 
 // The stages, in their order.
 const (
-	Waiting   Stage = iota // for its first bytes, or for room
+	Waiting   Stage = iota // for its first bytes, for room, or, if it is recovery's, for acks to agents
 	Reading                // for its body
 	Writing                // for Kafka
 	NumStages = iota

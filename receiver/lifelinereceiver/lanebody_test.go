@@ -3,6 +3,7 @@ package lifelinereceiver
 import (
 	"bytes"
 	"context"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -11,8 +12,10 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/inflight"
 )
 
 // recoverys returns the gateway of recovery's listener, with a lane of its own.
@@ -110,4 +113,52 @@ func TestShutdownDoesNotWaitForTheLane(t *testing.T) {
 		require.Zero(t, time.Since(begin))
 		require.Empty(t, k.all())
 	})
+}
+
+// What waits for the lane is in the list of requests in flight, and leaves it
+// however its wait ends.
+func TestWhatTheLaneHoldsBackIsVisible(t *testing.T) {
+	held := inflight.Request{Age: 3 * time.Second, Peer: "10.0.0.9:4711", Agent: "acme/host-17", Signal: frame.Traces}
+	for name, row := range map[string]struct {
+		end     func(t *testing.T, g *gateway, leave func())
+		refused *refusal
+	}{
+		"the client leaves": {func(_ *testing.T, _ *gateway, leave func()) { leave() }, errBusy},
+		"the answer is due": {func(_ *testing.T, g *gateway, _ func()) { time.Sleep(g.cfg.AckTimeout - held.Age) }, errBusy},
+		"the gateway closes": {func(t *testing.T, g *gateway, _ func()) {
+			require.NoError(t, g.Shutdown(context.Background()))
+		}, errClosing},
+		"there is room": {func(_ *testing.T, g *gateway, _ func()) { g.lane.leave(time.Now(), time.Now()) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k, started, finish := slowKafka()
+				g := recoverys(t, k)
+				for range int(widest) {
+					require.Nil(t, g.lane.enter(t.Context(), nil))
+				}
+				ctx, leave := context.WithCancel(client.NewContext(t.Context(), client.Info{Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 9), Port: 4711}}))
+				defer leave()
+				answer := make(chan *refusal, 1)
+				raw := encoded(t, frame.Traces, 3)
+				background(t, func() { answer <- ask(ctx, g, raw, map[string]string{frame.HeaderAgent: "acme/host-17"}, nil) })
+				time.Sleep(held.Age)
+				synctest.Wait()
+				require.Equal(t, []inflight.Request{held}, g.inflight.Snapshot(), "it waits")
+
+				row.end(t, g, leave)
+				if row.refused == nil {
+					<-started
+					now := g.inflight.Snapshot()
+					require.Len(t, now, 1)
+					require.Equal(t, inflight.Writing, now[0].Stage, "it has gone on")
+					finish <- nil
+				}
+				require.Equal(t, row.refused, <-answer)
+				synctest.Wait()
+				require.Empty(t, g.inflight.Snapshot())
+				require.Len(t, k.all(), map[bool]int{true: 1}[row.refused == nil])
+			})
+		})
+	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/klauspost/compress/s2"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"google.golang.org/grpc/codes"
@@ -55,11 +56,6 @@ func room(t *testing.T, total, free int64) *reservation {
 	return &reservation{admission: a}
 }
 
-// newTask returns the work for a request that has no client.
-func newTask(g *gateway, r *request) *task {
-	return &task{gateway: g, request: r, done: make(chan struct{}), flight: g.inflight.Add(r.signal, nil, "", time.Now())}
-}
-
 // fakeStream delivers one gRPC message and looks at what is reserved for it.
 type fakeStream struct {
 	header, body []byte
@@ -93,7 +89,7 @@ func TestGRPCReservesBeforeItReads(t *testing.T) {
 		require.Equal(t, g.admission.total-copies*9<<20, g.admission.room(), "what lifeline-size says does not matter")
 	}}}
 	r.begin, r.read = m.begin, m.read
-	work := newTask(g, r)
+	work := g.newTask(r, client.Info{})
 	sent, err := work.take(t.Context())
 	require.NoError(t, err)
 	require.Len(t, sent, len(body))
@@ -135,7 +131,7 @@ func TestNoDecoderBeforeTheBodyIsWhole(t *testing.T) {
 			return readBody(io.MultiReader(bytes.NewReader(zstdWindow), &steps{t: t, held: held}), held, length, 20<<20)
 		},
 	}
-	_, err := newTask(g, r).take(t.Context())
+	_, err := g.newTask(r, client.Info{}).take(t.Context())
 	require.ErrorIs(t, err, errCut)
 	require.False(t, opened, "a slow client would hold a window of 8 MiB")
 	require.Equal(t, g.admission.total, g.admission.room())

@@ -2,6 +2,7 @@ package lifelinereceiver
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"strconv"
 	"time"
@@ -70,6 +71,29 @@ func (r *request) batchID() (frame.BatchID, bool) {
 	return frame.ParseBatchID(r.one(frame.HeaderBatchID))
 }
 
+// identity digests who sent the request: the same bytes from someone else are
+// another's.
+func (r *request) identity() [sha256.Size]byte {
+	h := sha256.New()
+	for _, value := range r.header("authorization") {
+		_, _ = h.Write([]byte(value)) // never fails, as documented by hash.Hash
+		_, _ = h.Write([]byte{0})
+	}
+	if r.cert != nil {
+		_, _ = h.Write(r.cert.Raw)
+	}
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// claimedAgent returns what the request says about its agent; it is for people to
+// read, not proven.
+func (r *request) claimedAgent() string {
+	if h, err := frame.ParseHeader(r.one(frame.HeaderFrame)); err == nil {
+		return h.Agent
+	}
+	return ""
+}
+
 // clientMargin is how long before the client's own deadline it gets its answer.
 const clientMargin = 500 * time.Millisecond
 
@@ -106,19 +130,24 @@ func (g *gateway) handle(ctx context.Context, r *request) (job, *refusal) {
 	return j, refused
 }
 
-// pass does the work of handle, for recovery when its lane has room.
+// pass does the work of handle. What recovery sends waits for room in its lane
+// before anything of it is read.
 func (g *gateway) pass(ctx context.Context, r *request) (job, *refusal) {
-	if !g.cfg.TrustFlareHeaders {
-		return g.export(ctx, r)
+	if other, ok := r.otherAudience(g.cfg.Audience); ok {
+		return job{}, wrongAudience(other)
 	}
-	waiting, cancel := context.WithDeadline(ctx, g.answerBy(r))
+	answer, cancel := context.WithDeadline(ctx, g.answerBy(r))
 	defer cancel()
-	if refused := g.lane.enter(waiting, g.workers.closing); refused != nil {
-		return job{}, refused
+	t := g.newTask(r, client.FromContext(ctx))
+	if g.cfg.TrustFlareHeaders {
+		if refused := g.lane.enter(answer, g.workers.closing); refused != nil {
+			t.finish(refused)
+			return job{}, refused
+		}
+		entered := time.Now()
+		defer func() { g.lane.leave(entered, time.Now()) }()
 	}
-	entered := time.Now()
-	defer func() { g.lane.leave(entered, time.Now()) }()
-	return g.export(ctx, r)
+	return t.run(answer, ctx)
 }
 
 // headAck sets what goes with an ack besides its body.
@@ -129,43 +158,4 @@ func (g *gateway) headAck(r *request, j job, set func(name, value string)) {
 	if g.cfg.TrustFlareHeaders {
 		set(frame.HeaderWindow, strconv.Itoa(g.lane.room()))
 	}
-}
-
-// export does the work of handle, however many others there are.
-func (g *gateway) export(ctx context.Context, r *request) (job, *refusal) {
-	if other, ok := r.otherAudience(g.cfg.Audience); ok {
-		return job{}, wrongAudience(other)
-	}
-	answer, cancel := context.WithDeadline(ctx, g.answerBy(r))
-	defer cancel()
-	info := client.FromContext(ctx)
-	agent := g.agent(r, info)
-	if agent == "" {
-		agent = r.claimedAgent()
-	}
-	t := &task{
-		gateway: g, request: r, info: info, done: make(chan struct{}),
-		flight: g.inflight.Add(r.signal, info.Addr, agent, r.arrived),
-	}
-	if r.patience == nil {
-		if t.ready(t.receive(answer)) {
-			g.workers.run(func() { t.write(answer, ctx) })
-		}
-		return t.await(answer, ctx)
-	}
-	if !g.workers.begin(&g.workers.reads) {
-		t.finish(errClosing)
-		return t.await(answer, ctx)
-	}
-	g.workers.run(func() {
-		ready := t.ready(t.receive(answer))
-		g.workers.reads.Done()
-		if ready {
-			t.write(answer, ctx)
-		}
-	})
-	if slow := r.patience(answer, t.done); slow != nil {
-		return job{}, slow
-	}
-	return t.await(answer, ctx)
 }

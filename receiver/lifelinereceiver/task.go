@@ -2,13 +2,11 @@ package lifelinereceiver
 
 import (
 	"context"
-	"crypto/sha256"
 	"sync/atomic"
 	"time"
 
 	"go.opentelemetry.io/collector/client"
 
-	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/inflight"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 )
@@ -32,6 +30,45 @@ type task struct {
 	known   atomic.Pointer[job] // what receive found out
 	done    chan struct{}       // closed when all is done
 	refused *refusal            // set before; nil: written
+}
+
+// newTask enters the request in the list of those in flight, where it is until finish.
+func (g *gateway) newTask(r *request, info client.Info) *task {
+	agent := g.agent(r, info)
+	if agent == "" {
+		agent = r.claimedAgent()
+	}
+	return &task{
+		gateway: g, request: r, info: info, done: make(chan struct{}),
+		flight: g.inflight.Add(r.signal, info.Addr, agent, r.arrived),
+	}
+}
+
+// run does the work and waits for it, but only as long as the client does. The
+// pipeline gets the values of request.
+func (t *task) run(answer, request context.Context) (job, *refusal) {
+	w, r := t.gateway.workers, t.request
+	if r.patience == nil {
+		if t.ready(t.receive(answer)) {
+			w.run(func() { t.write(answer, request) })
+		}
+		return t.await(answer, request)
+	}
+	if !w.begin(&w.reads) {
+		t.finish(errClosing)
+		return t.await(answer, request)
+	}
+	w.run(func() {
+		ready := t.ready(t.receive(answer))
+		w.reads.Done()
+		if ready {
+			t.write(answer, request)
+		}
+	})
+	if slow := r.patience(answer, t.done); slow != nil {
+		return job{}, slow
+	}
+	return t.await(answer, request)
 }
 
 // finish tells the handler how the work ended.
@@ -205,8 +242,8 @@ func (t *task) judge(err error) *refusal {
 	return nil
 }
 
-// await waits for the work, but only as long as the client does. The job of a
-// refused request is what is known of it: nothing before it was understood.
+// await waits for the work as long as the client does. The job of a refused
+// request is what is known of it: nothing before it was understood.
 func (t *task) await(answer, request context.Context) (job, *refusal) {
 	select {
 	case <-t.done:
@@ -221,27 +258,4 @@ func (t *task) await(answer, request context.Context) (job, *refusal) {
 		return j, errGone
 	}
 	return j, errLate
-}
-
-// identity digests who sent the request: the same bytes from someone else are
-// another's.
-func (r *request) identity() [sha256.Size]byte {
-	h := sha256.New()
-	for _, value := range r.header("authorization") {
-		_, _ = h.Write([]byte(value)) // never fails, as documented by hash.Hash
-		_, _ = h.Write([]byte{0})
-	}
-	if r.cert != nil {
-		_, _ = h.Write(r.cert.Raw)
-	}
-	return [sha256.Size]byte(h.Sum(nil))
-}
-
-// claimedAgent returns what the request says about its agent; it is for people to
-// read, not proven.
-func (r *request) claimedAgent() string {
-	if h, err := frame.ParseHeader(r.one(frame.HeaderFrame)); err == nil {
-		return h.Agent
-	}
-	return ""
 }
