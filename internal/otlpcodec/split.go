@@ -10,7 +10,8 @@ import (
 
 // Split cuts an encoded export request in two of about half its items each,
 // working on the wire bytes: resources and scopes are repeated in both halves,
-// fields it does not know are kept. It returns ErrOneItem when there is nothing
+// fields it does not know are kept, but for groups, which OTLP never had: pdata
+// reads one by what stands behind it. It returns ErrOneItem when there is nothing
 // to cut, and an error with ErrMalformed or ErrDeprecated in its chain for what
 // Count refuses. Profiles are never split: their records share one dictionary.
 func Split(s frame.Signal, raw []byte) (left, right Piece, err error) {
@@ -178,6 +179,7 @@ func (m *message) cut(b []byte, at int64) (h halves) {
 		replaced := f.role == oneof && i != chosen
 		i = end
 		switch {
+		case w.group: // it may be good only with the other half behind it
 		case f.role == plain:
 			h.left.add(whole)
 			h.right.add(whole)

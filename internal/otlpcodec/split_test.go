@@ -74,6 +74,18 @@ func TestSplitKeepsUnknownFields(t *testing.T) {
 	require.Equal(t, append(msg(1, msg(2, msg(2), unknownField), unknownField), unknownField...), right.Raw)
 }
 
+// pdata reads an empty group only if something stands behind it, which may be in
+// the other half.
+func TestSplitDropsGroups(t *testing.T) {
+	group := []byte{0x9b, 0x06, 0x9c, 0x06}
+	raw := msg(1, msg(2, msg(2), group, msg(2)))
+	left, right, err := otlpcodec.Split(frame.Logs, raw)
+	require.NoError(t, err)
+	checkHalves(t, frame.Logs, raw, left, right)
+	require.Equal(t, msg(1, msg(2, msg(2))), left.Raw)
+	require.Equal(t, msg(1, msg(2, msg(2))), right.Raw)
+}
+
 func TestSplitRefuses(t *testing.T) {
 	for _, s := range signals {
 		for _, n := range []int{0, 1} {

@@ -13,8 +13,9 @@ const (
 // wireField is the head of one field: where its value begins, without the
 // length in front of it.
 type wireField struct {
-	num  int32
-	body int
+	num   int32
+	body  int
+	group bool
 }
 
 // nextField reads the field at b[i:]. Its value is b[w.body:end], always inside b.
@@ -23,7 +24,7 @@ func nextField(b []byte, i int) (w wireField, end int, err error) {
 	if err != nil {
 		return w, 0, err
 	}
-	w = wireField{num: int32(tag >> 3), body: i} //nolint:gosec // meant to wrap around, as in highField
+	w = wireField{num: int32(tag >> 3), body: i, group: tag&7 == wireGroup} //nolint:gosec // meant to wrap around, as in highField
 	if w.num <= 0 {
 		return w, 0, errTag
 	}
