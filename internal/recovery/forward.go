@@ -7,7 +7,6 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -19,7 +18,8 @@ import (
 // record is one record of a flare, or a half of one.
 type record struct {
 	frame.Frame
-	text string // lifeline-frame: of a whole record as the manifest holds it
+	text string        // lifeline-frame: of a whole record as the manifest holds it
+	wait time.Duration // until the slot that the pacer gave it
 }
 
 // forward sends every record that is not settled, and a second time those that
@@ -36,72 +36,10 @@ func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 	return nil
 }
 
-// turnOf is how many records of a flare go one after the other, if others wait.
-const turnOf = 16
-
-// forwardOnce sends every record that is not settled, as many at a time as the
-// pacer allows all flares together. When it returns, no request is under way.
-func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) (failed error) {
-	left := unsettled(w, fl)
-	next := func() (r record, ok bool) {
-		if ok = len(left) > 0 && failed == nil && l.pace.maySend(l.busy); ok {
-			l.busy.sends++
-			r, left = left[0], left[1:]
-		}
-		return r, ok
-	}
-	// A sender goes on with the next record as long as it may: a fresh goroutine
-	// for each, and waking all who wait for room, would cost a tenth of all CPU. But
-	// it ends after a turn, so that a large flare does not keep small ones waiting.
-	send := func(r record) {
-		l.state.Lock()
-		defer l.state.Unlock()
-		for n, ok := 1, true; ok; n++ {
-			if err := l.forwardRecord(ctx, w, r); err != nil && failed == nil {
-				failed = err
-			}
-			l.busy.sends--
-			if ok = n < turnOf; ok {
-				r, ok = next()
-			}
-			if !ok || l.pace.maySend(l.busy) {
-				l.ended.Broadcast() // there is room for another sender
-			}
-		}
-	}
-	var senders sync.WaitGroup
-	for len(left) > 0 && failed == nil {
-		if r, ok := next(); ok {
-			senders.Go(func() { send(r) })
-		} else {
-			l.ended.Wait()
-		}
-	}
-	l.outside(senders.Wait)
-	return failed
-}
-
-// unsettled returns the records that are to be sent.
-func unsettled(w *work, fl *flare.Flare) []record {
-	left := make([]record, 0, len(fl.Frames))
-	for i, f := range fl.Frames {
-		if r := (record{f, fl.Manifest.Records[i].Frame}); !w.settled(r.key()) {
-			left = append(left, r)
-		}
-	}
-	return left
-}
-
-// forwardRecord brings one record to its fate, in halves if it is too large. Its
-// error is the path's.
+// forwardRecord brings one record to its fate when its slot has come, in halves if
+// it is too large. Its error is the path's.
 func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
-	if w.settled(r.key()) {
-		return nil
-	}
-	if w.split[r.key()] {
-		return l.forwardHalves(ctx, w, r, 0, nil)
-	}
-	l.waitTurn(ctx, r.Stored.Len())
+	l.outside(func() { sleep(ctx, r.wait) })
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
@@ -109,6 +47,8 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		return errHalted
 	case !l.ours(w.marker.FlareID):
 		return errNotOurs
+	case w.split[r.key()]:
+		return l.forwardHalves(ctx, w, r, 0, nil)
 	}
 	begin := time.Now()
 	a := l.send(ctx, w, r)
@@ -177,24 +117,24 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, acks uint64
 	}
 	w.split[r.key()] = true
 	delete(w.doubt, r.key())
-	if err := l.forwardRecord(ctx, w, both[0]); err != nil {
-		return err
+	for _, h := range both {
+		if w.settled(h.key()) {
+			continue
+		}
+		h.wait = l.pace.reserve(h.Stored.Len())
+		if err := l.forwardRecord(ctx, w, h); err != nil {
+			return err
+		}
 	}
-	return l.forwardRecord(ctx, w, both[1])
+	return nil
 }
 
 // cut makes halves of a record of a flare; bad says why there are none. One is
 // cut at a time: that bounds the memory, and the try markers of a flare are
 // removed all together, so none of them may just be on its way.
 func (l *Loop) cut(ctx context.Context, id string, f frame.Frame) (both [2]record, bad, err error) {
-	for l.busy.cutting {
-		l.ended.Wait()
-	}
-	l.busy.cutting = true
-	defer func() {
-		l.busy.cutting = false
-		l.ended.Broadcast()
-	}()
+	l.outside(func() { l.line.cutting <- struct{}{} })
+	defer func() { <-l.line.cutting }()
 	defer l.untry(ctx, id, splitting) // also after an error: the marker may be there
 	if err := l.try(ctx, id, splitting); err != nil {
 		return both, nil, bucketPath(err)
@@ -230,5 +170,5 @@ func half(f frame.Frame, id frame.BatchID, p otlpcodec.Piece) (record, error) {
 	}
 	f.BatchID, f.RawSize, f.Stored = id, int64(len(p.Raw)), frame.Bytes(stored.Bytes())
 	f.Header.Items, f.Header.Attempt = p.Items, 1
-	return record{f, f.Header.String()}, nil
+	return record{Frame: f, text: f.Header.String()}, nil
 }

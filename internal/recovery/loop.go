@@ -17,7 +17,7 @@ type Loop struct {
 	bucket bucket.Bucket // with a bound on the time of every call
 
 	state sync.Mutex // held by Run and by every visit, but not while they wait
-	ended *sync.Cond // on state: a visit or a request has ended
+	ended *sync.Cond // on state: a visit has ended
 	// state guards the following.
 	keys       *Keys // as last asked for
 	proven     bool  // the rights were proven since the last refusal
@@ -30,6 +30,7 @@ type Loop struct {
 	nevers     map[string]int           // objects that are never touched, at the last listing, by reason
 	leases     leases
 	busy       load
+	line       line
 	pace       pacer
 	keeping    keeper
 	round      round
@@ -46,6 +47,7 @@ func New(s Settings) *Loop {
 	l := &Loop{
 		s:     s,
 		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
+		line:    line{cutting: make(chan struct{}, 1)},
 		pace:    newPacer(s),
 		keeping: newKeeper(),
 		leases:  leases{me: frame.RandomHex()},

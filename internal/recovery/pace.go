@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"context"
 	"runtime/debug"
 	"time"
 
@@ -39,8 +38,6 @@ type load struct {
 	sends  int         // records on their way
 	alone  bool        // the flare that is worked on is a suspect
 	shards [shards]int // visits, by shard
-
-	cutting bool // a record is made halves of
 }
 
 // add counts the visit of an object n times, which is 1 or -1.
@@ -181,10 +178,4 @@ func (p *pacer) reserve(n int64) time.Duration {
 	wait := p.next.Sub(now)
 	p.next = p.next.Add(time.Duration(float64(n) / float64(p.rate) * float64(time.Second)))
 	return wait
-}
-
-// waitTurn returns when n more bytes may be sent, or ctx ends.
-func (l *Loop) waitTurn(ctx context.Context, n int64) {
-	wait := l.pace.reserve(n)
-	l.outside(func() { sleep(ctx, wait) })
 }

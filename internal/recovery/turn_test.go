@@ -44,3 +44,34 @@ func TestALargeFlareTakesTurns(t *testing.T) {
 		require.Equal(t, []int64{1, 1, 1, 1, 1, 1, 20 * turnOf}, items)
 	})
 }
+
+// The order of records and of their slots is that of the flare, whatever goroutine
+// wakes up first.
+func TestRecordsGoInTheirOrder(t *testing.T) {
+	inWorld(t, func(w *world) {
+		var frames []frame.Frame
+		var want, got []string
+		for range 50 {
+			f := w.logs("acme/host-17", 1, "x")
+			frames, want = append(frames, f), append(want, string(f.BatchID))
+		}
+		w.flare("acme/host-17", frames...)
+		w.set.Senders, w.set.MaxRate = 8, 32<<10
+		var last time.Time
+		most, now := 0, 0
+		w.gateway.answer = func(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
+			w.gateway.count(func() {
+				require.True(t, time.Now().After(last), "two records in one slot")
+				last, got = time.Now(), append(got, r.Header[frame.HeaderBatchID])
+				now++
+				most = max(most, now)
+			})
+			time.Sleep(time.Second)
+			w.gateway.count(func() { now-- })
+			return otlpsend.Answer{Window: 8}
+		}
+		w.run(time.Minute)
+		require.Equal(t, want, got)
+		require.Equal(t, 8, most)
+	})
+}
