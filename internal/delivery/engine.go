@@ -82,6 +82,11 @@ func New(s Settings) (*Engine, error) {
 	}
 	if s.Flare != nil {
 		cfg.SetAside = s.Flare.MaxSize
+		if s.Flare.NewID == nil {
+			f := *s.Flare
+			f.NewID = frame.RandomHex
+			s.Flare = &f
+		}
 	}
 	switch {
 	case !frame.ValidAgent(s.Agent):

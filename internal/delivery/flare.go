@@ -188,7 +188,7 @@ func (e *Engine) rewrite(j *job) error {
 func (e *Engine) describe(j *job) *flare.Manifest {
 	now := time.Now()
 	m := &flare.Manifest{
-		FlareID: frame.RandomHex(), Audience: e.s.Audience, Agent: e.s.Agent, BootID: e.boot, Reason: j.reason,
+		FlareID: e.s.Flare.NewID(), Audience: e.s.Audience, Agent: e.s.Agent, BootID: e.boot, Reason: j.reason,
 		Report: flare.Report{Version: e.s.Version, Uptime: now.Sub(e.born).Milliseconds()},
 		Lost:   map[string]int64{},
 	}

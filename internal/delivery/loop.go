@@ -49,8 +49,9 @@ func (e *Engine) step(now time.Time) (next time.Time, done bool) {
 	case over:
 		return time.Time{}, true
 	case draining:
-		e.sealOpen(now)
+		taken, _ := e.takeOpen(now)
 		e.send(now)
+		e.sealAll(taken)
 		return minTime(e.thirdEnd, deadline), false
 	case flaring:
 		e.flareRest()
@@ -60,8 +61,9 @@ func (e *Engine) step(now time.Time) (next time.Time, done bool) {
 	if e.nearlyFull() {
 		begun = now // what is open can be neither flared nor dropped
 	}
-	next = e.sealOpen(begun)
+	taken, next := e.takeOpen(begun)
 	next = minTime(next, e.send(now))
+	e.sealAll(taken)
 	if e.s.Flare != nil {
 		next = minTime(next, e.drillDue(now))
 		next = minTime(next, e.flareDue(now))
@@ -111,19 +113,30 @@ func (e *Engine) nearlyFull() bool {
 	return e.ring.View().Frames*100 > e.usable*highMark
 }
 
-// sealOpen seals the frames that were begun at or before a time and returns
-// when the next one is due at the same distance.
-func (e *Engine) sealOpen(begun time.Time) time.Time {
+// takeOpen takes the frames that were begun at or before a time, to be sealed, and
+// returns when the next one is due at the same distance.
+func (e *Engine) takeOpen(begun time.Time) (taken []*ring.Frame, next time.Time) {
 	for f := e.ring.TakeOpen(begun); f != nil; f = e.ring.TakeOpen(begun) {
-		e.jobs.Go(func() {
-			e.ring.Seal(f, otlpcodec.Compress)
-			e.kick()
-		})
+		taken = append(taken, f)
 	}
 	if oldest := e.ring.View().Open; !oldest.IsZero() {
-		return oldest.Add(e.s.Ring.MaxAge / 10)
+		next = oldest.Add(e.s.Ring.MaxAge / 10)
 	}
-	return time.Time{}
+	return taken, next
+}
+
+// sealAll seals frames in a goroutine. When all are sealed they are sent in the
+// order in which they came.
+func (e *Engine) sealAll(taken []*ring.Frame) {
+	if len(taken) == 0 {
+		return
+	}
+	e.jobs.Go(func() {
+		for _, f := range taken {
+			e.ring.Seal(f, otlpcodec.Compress)
+		}
+		e.kick()
+	})
 }
 
 // send gives frames to free senders and returns when it can give the next one.

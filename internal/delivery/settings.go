@@ -69,6 +69,9 @@ type FlareSettings struct {
 	// Sealer returns the keys in force, or an error that names what is wrong
 	// with them and the remedy. It is asked once per flare.
 	Sealer func() (*flare.Sealer, error)
+	// NewID returns the id of a flare, 32 random lower-case hex digits; nil: the
+	// process's own.
+	NewID func() string
 }
 
 // Target is one bucket to try, in the order of FlareSettings.Targets.

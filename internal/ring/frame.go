@@ -44,8 +44,8 @@ type Frame struct {
 	meta   map[string][]string
 	key    string        // names meta while the frame is open
 	order  uint64        // age: smaller is older; halves share their parent's
-	id     frame.BatchID // set at sealing
-	seq    uint64        // set at sealing; a drill has none
+	id     frame.BatchID // set when it is taken to be sealed
+	seq    uint64        // the same; a drill has none
 	drill  bool          // never offered to a sender, in no counter
 
 	// The ring's lock guards the following.

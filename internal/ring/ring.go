@@ -170,9 +170,14 @@ func (r *Ring) newBody(meta map[string][]string) extent {
 // of profiles would mix.
 func (r *Ring) joins(s frame.Signal) bool { return r.cfg.Join && s != frame.Profiles }
 
+// takeOpen has f sealed, and gives it its identity: in the order in which frames
+// are taken, and not in that in which compressing ends.
 func (r *Ring) takeOpen(f *Frame) *Frame {
 	delete(r.openBy, openKey{f.signal, f.key})
 	f.key = "" // it names open frames only, and may be as long as the metadata
+	f.id = frame.NewBatchID()
+	r.counts[f.signal].seq++
+	f.seq = r.counts[f.signal].seq
 	r.move(f, sealing)
 	return f
 }

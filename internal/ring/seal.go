@@ -4,13 +4,11 @@ import (
 	"bytes"
 	"io"
 	"sync"
-
-	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
-// Seal compresses a frame that was taken for it and gives it its identity. The
-// lock is not held while compress runs. A frame that cannot be compressed is
-// lost as corrupt. It reports whether the frame is in the ring afterwards.
+// Seal compresses a frame that was taken for it. The lock is not held while
+// compress runs. A frame that cannot be compressed is lost as corrupt. It reports
+// whether the frame is in the ring afterwards.
 func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bool {
 	err := seal(f, compress)
 
@@ -32,9 +30,6 @@ func (r *Ring) Seal(f *Frame, compress func(dst io.Writer, raw []byte) error) bo
 		r.lose(f, r.ended)
 		return false
 	}
-	f.id = frame.NewBatchID()
-	r.counts[f.signal].seq++
-	f.seq = r.counts[f.signal].seq
 	if f.try.leased {
 		r.move(f, sending)
 	} else {
