@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"sync"
-	"testing/synctest"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/delivery"
@@ -91,7 +90,7 @@ func (a *agent) start() *boot {
 	s.Random, s.Observer, s.Transport = jitter.float, b.observer(), link{a.w.gateway, b}
 	if s.Flare != nil {
 		fs := *s.Flare
-		fs.Sealer = b.sealer
+		fs.Sealer, fs.NewID = b.sealer, b.newID
 		for _, st := range a.w.stores {
 			fs.Targets = append(fs.Targets, delivery.Target{Name: st.name, Bucket: &writer{st.fake, st, b}, Prefix: prefix})
 		}
@@ -202,7 +201,7 @@ func numbers(first, n int) []int {
 // crash ends the process in an instant: its memory is gone, and what is on the
 // wire may or may not arrive.
 func (b *boot) crash() {
-	synctest.Wait()
+	b.rest("crash")
 	b.final, b.crashed = b.look(), true
 	close(b.dead)
 	// The rest is for the bubble alone: the engine's goroutines must end.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -22,6 +23,7 @@ import (
 type boot struct {
 	agent  *agent
 	nth    int
+	fuse   map[string]int // it crashes in one of so many calls of an edge
 	engine *delivery.Engine
 	dead   chan struct{}  // closed: it crashed, nothing reaches it any more
 	gone   chan struct{}  // closed: it has ended
@@ -39,7 +41,7 @@ type boot struct {
 	frames map[frame.BatchID]*sent
 	acks   [frame.NumSignals]int // frames acked
 	flares map[string]*put       // by id
-	fuse   map[string]int        // calls of an edge until it crashes in one
+	ids    int                   // of flares, so far
 	lost   map[delivery.LossReason]int64
 	last   [frame.NumSignals]delivery.Items // at the latest tick
 }
@@ -61,35 +63,39 @@ type sent struct {
 
 func (b *boot) name() string { return b.agent.name + " boot " + strconv.Itoa(b.nth) }
 
-// fuses draws in which call the process crashes, if it lives to see it.
+// fuses draws in what calls the process crashes, if it lives to see it.
 func (b *boot) fuses() {
 	switch r := b.agent.w.dice("fuse", b.name()); r.IntN(4) {
 	case 0:
-		b.fuse = map[string]int{"put": 1 + r.IntN(6)}
+		b.fuse = map[string]int{"put": 1 + r.IntN(5)}
 	case 1:
-		b.fuse = map[string]int{"send": 1 + r.IntN(pick(r, 50, 500))}
+		b.fuse = map[string]int{"send": pick(r, 20, 200)}
 	}
 }
 
 // passes lets a call take its course. In a call that it dies in, the process
 // dies before the effect or after it.
 func (b *boot) passes(ctx context.Context, edge string, c course, dice *rand.Rand, effect func()) (done, answered bool) {
-	b.mu.Lock()
-	dies := b.fuse[edge] == 1
-	if b.fuse[edge] > 0 {
-		b.fuse[edge]--
-	}
-	b.mu.Unlock()
+	dies := b.fuse[edge] > 0 && chance(dice, b.fuse[edge])
 	if !dies || !chance(dice, 3) {
 		done, answered = c.pass(ctx, b.dead, effect)
 	}
 	if !dies || closed(b.dead) {
 		return done, answered
 	}
-	b.agent.w.count("agent: dies in a "+edge, 1)
-	close(b.doomed)
+	b.doom(edge)
 	<-b.dead
 	return done, false
+}
+
+// doom has the process crash in this instant.
+func (b *boot) doom(edge string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !closed(b.doomed) {
+		b.agent.w.count("agent: dies in a "+edge, 1)
+		close(b.doomed)
+	}
 }
 
 // begins notes that a request was begun, and checks what its headers say. It
@@ -226,12 +232,24 @@ func (b *boot) observer() delivery.Observer {
 	w := b.agent.w
 	return delivery.Observer{
 		Rejected: b.rejects,
+		// What an ack and a stored flare set going comes before what the ack itself
+		// does next.
+		Gateway: func(ok bool, _ otlpsend.Cause, _ error) {
+			if ok {
+				b.rest("acked")
+			}
+		},
+		Flared: func(*flare.Manifest, string, time.Duration, int64) { b.rest("flared") },
 		Lost: func(_ frame.Signal, reason delivery.LossReason, n int64) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			b.lost[reason] += n
 		},
-		Dropped: func(_ frame.Signal, n int64) { w.count("items: rejected and dropped", n) },
+		Dropped: func(_ frame.Signal, n int64) {
+			if !closed(b.dead) {
+				w.count("items: rejected and dropped", n)
+			}
+		},
 		Bucket: func(target string, ok bool, _ error) {
 			if target == "" && !ok && !closed(b.dead) {
 				w.count("keys: a flare found them broken", 1)
@@ -240,8 +258,26 @@ func (b *boot) observer() delivery.Observer {
 	}
 }
 
-// sealer is the engine's way to its key files.
+// rest returns when all else that happens in this instant has happened.
+func (b *boot) rest(what string) {
+	if !closed(b.dead) {
+		b.agent.w.rests.rest(what + " " + b.name())
+	}
+}
+
+// newID returns the id of a flare, which depends on how many there were.
+func (b *boot) newID() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.ids++
+	r := b.agent.w.dice("id", b.name(), b.ids)
+	return fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
+}
+
+// sealer is the engine's way to its key files. What begins in the same instant as
+// a flare has begun when it takes its frames.
 func (b *boot) sealer() (*flare.Sealer, error) {
+	b.rest("flares")
 	if now(b.agent.w.keyFiles).mood == "broken" {
 		return nil, errors.New("recipients_file: broken")
 	}

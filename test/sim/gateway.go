@@ -29,6 +29,10 @@ type link struct {
 // Send implements otlpsend.Transport.
 func (l link) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
 	w, b := l.gateway.w, l.boot
+	if closed(b.dead) {
+		r.Released()
+		return otlpsend.Answer{Verdict: otlpsend.Down, Cause: otlpsend.CauseTimeout, Err: errors.New("no answer")}
+	}
 	b.look()
 	try := b.begins(r)
 	if try == nil { // the oracle has told what is wrong with it

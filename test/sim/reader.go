@@ -96,10 +96,10 @@ func (rd *reader) call(ctx context.Context, op, key string, effect func() error)
 		return fail(&bucket.Error{Kind: bucket.Unreachable, Err: errors.New("the process is dead")})
 	}
 	what := op + " " + s.alias(key)
-	n, dies := p.begins(what)
+	n := p.begins(what)
 	dice := w.dice(s.name, p.name(), what, n)
 	c, refusal, kind := s.answers(dice, op)
-	done, answered := p.passes(ctx, c, dies, dice, func() { err = effect() })
+	done, answered := p.passes(ctx, c, dice, func() { err = effect() })
 	w.happened(s.name+": "+op+": "+when(kind, done), p.name(), what, n, answered)
 	switch {
 	case !answered:

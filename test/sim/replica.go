@@ -41,7 +41,7 @@ type process struct {
 	mu sync.Mutex
 	// mu guards the following.
 	woke   time.Time       // when it last stood still, the end of that
-	fuse   int             // calls until it crashes; 0: it does not
+	fuse   int             // it crashes in one of so many calls; 0: in none
 	calls  map[string]int  // by what they are
 	looked map[string]bool // flares of which done/ said no when it was last asked
 	acked  map[string]bool // requests that were acked
@@ -111,7 +111,7 @@ func (rp *replica) start() *process {
 		calls: map[string]int{}, looked: map[string]bool{}, acked: map[string]bool{}, doubts: map[string]int{},
 	}
 	if until(rp.w.over) > 0 && !chance(rp.r, 3) {
-		p.fuse = 1 + rp.r.IntN(pick(rp.r, 20, 100, 1000))
+		p.fuse = pick(rp.r, 10, 50, 500)
 	}
 	rp.procs = append(rp.procs, p)
 	return p
@@ -146,23 +146,26 @@ func (p *process) die() {
 	}
 }
 
-// begins counts a call, and says whether the process dies in it.
-func (p *process) begins(call string) (n int, dies bool) {
+// begins counts a call.
+func (p *process) begins(call string) (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[call]++
-	p.fuse--
-	return p.calls[call], p.fuse == 0 && until(p.replica.w.over) > 0
+	return p.calls[call]
 }
 
 // passes lets a call take its course. In a call that it dies in, the process
 // dies before the effect or after it. A process may also stand still for a long
 // time, and not know it.
-func (p *process) passes(ctx context.Context, c course, dies bool, dice *rand.Rand, effect func()) (done, answered bool) {
+func (p *process) passes(ctx context.Context, c course, dice *rand.Rand, effect func()) (done, answered bool) {
 	w := p.replica.w
+	dies := p.fuse > 0 && chance(dice, p.fuse) && until(w.over) > 0
 	if dies && chance(dice, 2) {
-		w.count("recovery: dies before an effect", 1)
-		p.die()
+		// Not at once: what begins in the same instant has begun.
+		if pause(p.dead, c.before); !closed(p.dead) {
+			w.count("recovery: dies before an effect", 1)
+			p.die()
+		}
 		return false, false
 	}
 	done, answered = c.pass(ctx, p.dead, effect)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -26,7 +27,7 @@ type Report struct {
 	Outage   time.Duration    // in which the gateway took nothing
 	Outages  int              // how often it did
 	Tally    map[string]int64 // what happened how often
-	Digest   uint64           // equal for runs that went the same way
+	Events   []string         // by their time
 	Failures []string         // empty: all was as it must be
 }
 
@@ -34,6 +35,10 @@ type Report struct {
 // and has ended all it started when it returns.
 func Run(seed uint64, keys *Keys) Report {
 	w := newWorld(seed, keys)
+	var resting sync.WaitGroup
+	resting.Go(w.rests.run)
+	defer resting.Wait()
+	defer close(w.rests.over)
 	r := w.dice("agents")
 	agents := make([]*agent, 1+r.IntN(2))
 	var living sync.WaitGroup
@@ -66,15 +71,16 @@ func Run(seed uint64, keys *Keys) Report {
 	w.judgeFlares()
 	w.judgeLog()
 	outage, outages := w.outage(w.gateway.moods, gatewayFoul)
+	slices.Sort(w.events)
 	return Report{
 		Seed: seed, Virtual: time.Since(w.begin), Outage: outage, Outages: outages,
-		Tally: w.tally, Digest: w.digest, Failures: w.failures,
+		Tally: w.tally, Events: w.events, Failures: w.failures,
 	}
 }
 
 // newWorld plans a run.
 func newWorld(seed uint64, keys *Keys) *World {
-	w := &World{seed: seed, keys: keys, begin: time.Now(), tally: map[string]int64{}}
+	w := &World{seed: seed, keys: keys, begin: time.Now(), tally: map[string]int64{}, rests: newRests()}
 	w.end = w.begin.Add(between(w.dice("length"), time.Hour, 4*time.Hour))
 	w.oracle = &Oracle{w: w}
 	w.over = w.end.Add(2 * time.Minute)

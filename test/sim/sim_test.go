@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -73,11 +72,9 @@ func TestSeedsThatFailed(t *testing.T) {
 	}
 }
 
-// run lives through one seed in a bubble of its own. On one processor goroutines
-// of one instant take turns in the same order every time.
+// run lives through one seed in a bubble of its own.
 func run(t *testing.T, seed uint64, keys *Keys) (r Report) {
 	t.Helper()
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	synctest.Test(t, func(t *testing.T) {
 		cryptotest.SetGlobalRandom(t, seed) // ids are drawn from the seed too
 		r = Run(seed, keys)

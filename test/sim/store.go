@@ -56,6 +56,9 @@ type put struct {
 // Put implements bucket.Bucket.
 func (wr *writer) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {
 	s, b, w := wr.store, wr.boot, wr.store.w
+	if closed(b.dead) {
+		return info, refused(key, &bucket.Error{Kind: bucket.Unknown, Err: errors.New("no answer")})
+	}
 	b.look()
 	p, n := b.puts(key, s.name, body)
 	dice := w.dice(s.name, b.name(), p.nth, n)

@@ -31,10 +31,10 @@ func (wb wayBack) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer
 		return otlpsend.Answer{Verdict: otlpsend.Broken, Cause: otlpsend.CauseClient, Err: errors.New("not readable")}
 	}
 	what := []any{p.name(), ob.store.name, ob.name(), r.Signal, t.header.Seq, t.batch[32:]}
-	n, dies := p.begins("forward " + requestKey(ob, t))
+	n := p.begins("forward " + requestKey(ob, t))
 	dice := g.w.dice(append(what, n)...)
 	c, answer, kind := g.decide(dice, t)
-	done, answered := p.passes(ctx, c, dies, dice, func() { g.w.oracle.returns(ob, t, r.Meta) })
+	done, answered := p.passes(ctx, c, dice, func() { g.w.oracle.returns(ob, t, r.Meta) })
 	g.w.happened(g.name+": "+when(kind, done), append(what, n, answered)...)
 	if !answered {
 		return none

@@ -20,6 +20,7 @@ type World struct {
 	end    time.Time // of the agents' work
 	over   time.Time // from here on everything works
 	oracle *Oracle
+	rests  *rests
 
 	gateway  *gateway
 	inner    *gateway // the listener for recoveries
@@ -30,7 +31,7 @@ type World struct {
 	mu sync.Mutex
 	// mu guards the following.
 	tally    map[string]int64
-	digest   uint64
+	events   []string
 	failures []string
 }
 
@@ -53,14 +54,14 @@ func (w *World) count(name string, n int64) {
 	w.tally[name] += n
 }
 
-// happened counts an event and makes it part of the digest of the run. Events of
-// one instant may come in any order.
+// happened counts an event and writes it down. Events of one instant may come in
+// any order.
 func (w *World) happened(name string, what ...any) {
-	sum := hash(append([]any{time.Since(w.begin), name}, what...))
+	event := fmt.Sprintf("%019d %s: %v", time.Since(w.begin), name, what)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.tally[name]++
-	w.digest += sum
+	w.events = append(w.events, event)
 }
 
 // dice returns the randomness of one thing. It depends on the seed and the name
