@@ -28,8 +28,8 @@ type gateway struct {
 	inflight  inflight.Registry
 	lane      *lane
 	admission *admission
-	joins     joins
 	workers   *workers
+	joins     joins
 	receipts  *receipts // nil: no receipts
 
 	// What people see of it.

@@ -19,14 +19,15 @@ import (
 // health tells whoever runs the gateway what is wrong with it, in the log and in
 // the status of the component.
 type health struct {
-	// Set before Start, then read-only.
+	// Set before start, then read-only.
 	cfg      *Config
 	log      *zap.Logger
 	inflight *inflight.Registry
 	receipts *receipts // nil: no receipts
-	host     component.Host
 
-	watching sync.WaitGroup // the watch
+	// Owned by start, and read-only after it.
+	host     component.Host
+	watching sync.WaitGroup // the watch, until start's closing is closed
 }
 
 // start begins to watch, until closing is closed.
