@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -29,49 +28,24 @@ var (
 
 // Engine delivers what it accepted. All methods may be called concurrently.
 type Engine struct {
-	s    Settings
-	ring *ring.Ring
-	boot string
-	born time.Time
-
+	s      Settings
+	ring   *ring.Ring
 	usable int64 // bytes that frames may take
+	boot   string
+	born   time.Time
 
 	path path      // the way to the gateway
 	fb   *fallback // the way to the buckets
 
-	wake    chan struct{} // capacity 1: something changed, decide anew
-	stop    chan struct{} // closed: drain
-	cut     chan struct{} // closed: end now
-	ended   chan struct{} // closed when the loop has ended
-	stopped sync.Once
-	cutOnce sync.Once
-
-	mu sync.Mutex
-	// mu guards the following.
-	phase    phase
-	deadline time.Time // of the shutdown, for all I/O
-
-	ready atomic.Bool // the fallback could seal when it last tried
+	life life
+	wake chan struct{}  // capacity 1: something changed, decide anew
+	jobs sync.WaitGroup // everything the loop started
+	loop sync.WaitGroup
 
 	// Owned by the loop.
-	loop     sync.WaitGroup
-	jobs     sync.WaitGroup // everything the loop started
-	ctx      context.Context
-	cancel   context.CancelFunc
-	thirdEnd time.Time // when a drain stops waiting for the gateway
-	drillAt  time.Time // of the next drill; zero: none
+	phase   phase
+	drillAt time.Time // of the next drill; zero: none
 }
-
-// phase is where an engine is in its life.
-type phase uint8
-
-const (
-	created  phase = iota
-	running        // takes data
-	draining       // sends what it can
-	flaring        // flares what is left
-	over
-)
 
 // New makes an engine of settings that fit each other.
 func New(s Settings) (*Engine, error) {
@@ -105,8 +79,8 @@ func New(s Settings) (*Engine, error) {
 		s.Random = rand.Float64
 	}
 	e := &Engine{
-		s: s, ring: ring.New(cfg), boot: cfg.Boot, born: time.Now(), usable: cfg.Usable(),
-		wake: make(chan struct{}, 1), stop: make(chan struct{}), cut: make(chan struct{}), ended: make(chan struct{}),
+		s: s, ring: ring.New(cfg), usable: cfg.Usable(), boot: cfg.Boot, born: time.Now(),
+		life: newLife(s.ShutdownTimeout), wake: make(chan struct{}, 1),
 	}
 	e.path = path{gate: newGate(&e.s), random: s.Random}
 	e.fb = newFallback(&e.s, cfg.Usable())
@@ -116,13 +90,9 @@ func New(s Settings) (*Engine, error) {
 // Start begins to deliver. It needs no gateway, no bucket and no keys that
 // work. ctx gives values to later calls; its end ends nothing.
 func (e *Engine) Start(ctx context.Context) error {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.phase != created {
-		return errors.New("the engine was started before")
+	if err := e.life.start(ctx); err != nil {
+		return err
 	}
-	e.phase = running
-	e.ctx, e.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if e.s.Flare != nil {
 		e.drillAt = firstDrill(time.Now(), e.s.Flare.DrillInterval, e.s.Random())
 		e.jobs.Go(e.selfTest)
@@ -136,20 +106,14 @@ func (e *Engine) selfTest() {
 	if err == nil {
 		err = sealer.SelfTest()
 	}
-	e.ready.Store(err == nil)
-	if err != nil {
-		e.observeBucket("", err)
-	}
+	e.observeKeys(err)
 }
 
 // Accept takes all pieces or none of them and copies them. Once it returned nil
 // the engine answers for every item. meta is client metadata with lower-case
 // keys that becomes headers; it is not modified afterwards.
 func (e *Engine) Accept(s frame.Signal, meta map[string][]string, pieces []otlpcodec.Piece) error {
-	e.mu.Lock()
-	phase := e.phase
-	e.mu.Unlock()
-	if phase == created {
+	if !e.life.wasStarted() {
 		return ErrClosed
 	}
 	call := ring.Call{Signal: s, Meta: meta, Key: metaKey(meta), Now: time.Now()}
@@ -220,47 +184,12 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 	for s := range frame.Signal(frame.NumSignals) {
 		e.ring.Close(s)
 	}
-	e.mu.Lock()
-	started := e.phase != created
-	if !started {
-		e.phase = over
-	}
-	// What is cancelled at the deadline needs a moment to end.
-	margin := min(e.s.ShutdownTimeout/20, time.Second/2)
-	e.stopped.Do(func() {
-		e.deadline = time.Now().Add(e.s.ShutdownTimeout - margin)
-		close(e.stop)
-		if !started {
-			close(e.ended)
-		}
-	})
-	rest := time.Until(e.deadline) + margin
-	e.mu.Unlock()
-	if !started {
+	if !e.life.askEnd() {
 		return nil
 	}
-
-	limit := time.NewTimer(rest)
-	defer limit.Stop()
-	select {
-	case <-e.ended:
+	e.kick()
+	if e.life.await(ctx) {
 		return nil
-	case <-ctx.Done():
-	case <-limit.C:
-	}
-	return e.abandon()
-}
-
-// abandon ends a shutdown that has no time left.
-func (e *Engine) abandon() error {
-	e.cutOnce.Do(func() { close(e.cut) })
-	e.cancel()
-	last := time.NewTimer(min(e.s.ShutdownTimeout/20, time.Second/2))
-	defer last.Stop()
-	select {
-	case <-e.ended:
-		return nil
-	case <-last.C:
 	}
 	// A transport or bucket ignores its context. The counts must not wait for it.
 	e.ring.LoseAll(string(LostShutdown))
@@ -271,11 +200,8 @@ func (e *Engine) abandon() error {
 // Snapshot returns the state of the engine at one instant.
 func (e *Engine) Snapshot() Snapshot {
 	rs := e.ring.Snapshot()
-	s := Snapshot{
-		Used: rs.Used, Capacity: e.s.Ring.Capacity,
-		Ready: e.ready.Load(),
-	}
-	s.Flares, s.DrillPut = e.fb.ended()
+	s := Snapshot{Used: rs.Used, Capacity: e.s.Ring.Capacity}
+	e.fb.tell(&s)
 	if !rs.Oldest.IsZero() {
 		s.OldestAge = time.Since(rs.Oldest)
 	}

@@ -30,6 +30,7 @@ type fallback struct {
 	unresolved []uint64  // flares not known to be stored
 	outcomes   map[FlareOutcome]int64
 	drillPut   time.Time // when a drill was last stored
+	ready      bool      // it could seal when it last tried
 	targets    targets
 }
 
@@ -251,9 +252,9 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	}
 }
 
-// ended returns how the flares so far ended, and when a drill was last stored.
-func (fb *fallback) ended() (outcomes map[FlareOutcome]int64, drillPut time.Time) {
+// tell fills in what s tells of the fallback.
+func (fb *fallback) tell(s *Snapshot) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	return maps.Clone(fb.outcomes), fb.drillPut
+	s.Flares, s.DrillPut, s.Ready = maps.Clone(fb.outcomes), fb.drillPut, fb.ready
 }

@@ -52,7 +52,7 @@ func (e *Engine) startFlare(reason flare.Reason, last bool) {
 		limit /= shutdownFlares
 	}
 	j := &job{reason: reason, last: last, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
-	j.ctx, j.cancel = context.WithCancel(e.ctx)
+	j.ctx, j.cancel = context.WithCancel(e.life.ctx)
 	e.fb.begin(j)
 	e.jobs.Go(func() {
 		defer e.kick()
@@ -69,7 +69,6 @@ func (e *Engine) flare(j *job) {
 	}
 	e.kick()
 	if err := e.seal(j); err != nil {
-		e.observeBucket("", err)
 		e.ring.GiveUp(j.lease, false)
 		e.finish(j, outcomeFailed)
 		return
@@ -102,8 +101,7 @@ func (e *Engine) flare(j *job) {
 func (e *Engine) take(j *job) bool {
 	var err error
 	if j.sealer, err = e.s.Flare.Sealer(); err != nil {
-		e.ready.Store(false)
-		e.observeBucket("", err)
+		e.observeKeys(err)
 		e.fb.notTaken(j, false, e.s.Retry.MaxInterval)
 		return false
 	}
@@ -168,7 +166,7 @@ func (e *Engine) write(j *job) error {
 	clear(j.unknown)
 	err := j.sealer.Seal(j.blob, j.manifest, j.frames)
 	j.blob.Close()
-	e.ready.Store(err == nil)
+	e.observeKeys(err)
 	if err == nil {
 		e.fb.sealed(j.blob.Body().Len())
 	}

@@ -9,20 +9,27 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/ring"
 )
 
+// phase is what the loop is about.
+type phase uint8
+
+const (
+	running  phase = iota // takes data
+	draining              // sends what it can
+	flaring               // flares what is left
+	over
+)
+
 // run is the engine's one loop. It decides and starts; what it starts tells it
 // by a kick when something changed. With an empty ring it sleeps without end.
 func (e *Engine) run() {
-	defer close(e.ended)
+	defer close(e.life.ended)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
-	stop := e.stop
 	for {
 		select {
 		case <-e.wake:
 		case <-timer.C:
-		case <-stop:
-			stop = nil
-		case <-e.cut:
+		case <-e.life.ctx.Done():
 		}
 		next, done := e.step(time.Now())
 		e.report()
@@ -35,7 +42,7 @@ func (e *Engine) run() {
 		}
 	}
 	// Acks and PUTs that land at the last moment still count; then the rest is lost.
-	e.cancel()
+	e.life.cancel()
 	e.jobs.Wait()
 	e.ring.LoseAll(string(LostShutdown))
 	e.report()
@@ -44,18 +51,18 @@ func (e *Engine) run() {
 // step does everything that is due and returns when to come again; the zero
 // time means when kicked.
 func (e *Engine) step(now time.Time) (next time.Time, done bool) {
-	phase, deadline := e.advance(now)
-	switch phase {
+	e.advance(now)
+	switch e.phase {
 	case over:
 		return time.Time{}, true
 	case draining:
 		taken, _ := e.takeOpen(now)
 		e.send(now)
 		e.sealAll(taken)
-		return minTime(e.thirdEnd, deadline), false
+		return e.drainEnd(), false
 	case flaring:
 		e.flareRest()
-		return deadline, false
+		return e.life.deadline(), false
 	}
 	begun := now.Add(-e.s.Ring.MaxAge / 10)
 	if e.nearlyFull() {
@@ -72,33 +79,27 @@ func (e *Engine) step(now time.Time) (next time.Time, done bool) {
 }
 
 // advance moves the engine to the phase it belongs in.
-func (e *Engine) advance(now time.Time) (phase, time.Time) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.phase == running && closed(e.stop) {
+func (e *Engine) advance(now time.Time) {
+	if e.life.askedAt().IsZero() {
+		return
+	}
+	if e.phase == running {
 		e.phase = draining
 		e.path.drain()
 		e.fb.hurry()
-		if e.s.Flare != nil {
-			e.thirdEnd = now.Add(e.s.ShutdownTimeout / 3)
-		}
 	}
 	v := e.ring.View()
 	if e.phase == draining && e.drained(now, v) {
 		e.phase = flaring
 	}
-	if e.phase == flaring && e.fb.exhausted(v) {
+	if e.phase == flaring && e.fb.exhausted(v) || e.life.over(now) {
 		e.phase = over
 	}
-	if e.phase > running && (!now.Before(e.deadline) || closed(e.cut)) {
-		e.phase = over
-	}
-	return e.phase, e.deadline
 }
 
 // drained reports whether a drain has sent what it can.
 func (e *Engine) drained(now time.Time, v ring.View) bool {
-	if !e.thirdEnd.IsZero() && !now.Before(e.thirdEnd) {
+	if !now.Before(e.drainEnd()) {
 		return true
 	}
 	if v.Leased > 0 || v.Sealing > 0 || v.Flaring > 0 { // a flare may give its frames back
@@ -106,6 +107,15 @@ func (e *Engine) drained(now time.Time, v ring.View) bool {
 	}
 	waiting := v.Held > 0 || !v.Open.IsZero()
 	return !waiting || e.path.free(now, 0) == 0
+}
+
+// drainEnd returns when a drain stops waiting for the gateway: what it does not
+// take by then needs the rest of the time for flares.
+func (e *Engine) drainEnd() time.Time {
+	if e.s.Flare == nil {
+		return e.life.deadline()
+	}
+	return e.life.askedAt().Add(e.s.ShutdownTimeout / 3)
 }
 
 // nearlyFull reports whether frames take so much that a flare is due.

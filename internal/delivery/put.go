@@ -67,7 +67,7 @@ func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) endi
 	select {
 	case <-j.abandoned:
 		return abandoned
-	case <-e.ctx.Done():
+	case <-e.life.ctx.Done():
 		return cutOff
 	case <-hurried:
 	case <-timer.C:
@@ -99,7 +99,7 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 		switch {
 		case closed(j.abandoned):
 			return abandoned, false
-		case e.ctx.Err() != nil:
+		case e.life.ctx.Err() != nil:
 			return cutOff, false
 		}
 		p, err := e.putOnce(j, t)
@@ -177,7 +177,5 @@ func (e *Engine) putTime(j *job) time.Duration {
 	if !closed(e.fb.hurried) {
 		return e.patience(j)
 	}
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return time.Until(e.deadline) / time.Duration(2*len(e.s.Flare.Targets))
+	return time.Until(e.life.deadline()) / time.Duration(2*len(e.s.Flare.Targets))
 }

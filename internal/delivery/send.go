@@ -27,9 +27,9 @@ func (e *Engine) live(f *ring.Frame, first func(context.Context)) {
 		did = true
 		return e.deliver(ctx, f, first)
 	}
-	_ = e.s.Call(e.ctx, f.Signal(), f.Items(), do) // the ring knows the fate
+	_ = e.s.Call(e.life.ctx, f.Signal(), f.Items(), do) // the ring knows the fate
 	if !did {
-		_ = e.deliver(e.ctx, f, first)
+		_ = e.deliver(e.life.ctx, f, first)
 	}
 }
 
@@ -43,7 +43,7 @@ func (e *Engine) deliver(ctx context.Context, f *ring.Frame, attempt func(contex
 		case <-f.Done():
 			return delivered(f)
 		case <-f.Turn():
-		case <-e.ctx.Done():
+		case <-e.life.ctx.Done():
 			select {
 			case <-f.Done(): // the end came because this was the last ack
 				return delivered(f)
@@ -86,7 +86,7 @@ func (e *Engine) attempt(ctx context.Context, f *ring.Frame) {
 // knock probes with a frame that a flare holds. Its ack gives the flare up;
 // every other answer is about the path alone, for the frame has another way.
 func (e *Engine) knock(now time.Time) {
-	ctx, cancel := context.WithTimeout(e.ctx, e.s.Retry.Timeout)
+	ctx, cancel := context.WithTimeout(e.life.ctx, e.s.Retry.Timeout)
 	b, ok := e.ring.Borrow(now, cancel)
 	if !ok {
 		cancel()

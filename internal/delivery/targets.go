@@ -67,7 +67,7 @@ func (ts *targets) patience(maxAge time.Duration, size int64, round int) time.Du
 	return p << min(round, mostRound)
 }
 
-// orderedTargets, patience, putEnded and observeBucket share fallback's lock.
+// What follows shares fallback's lock.
 
 func (e *Engine) orderedTargets() []Target {
 	e.fb.mu.Lock()
@@ -93,5 +93,15 @@ func (e *Engine) observeBucket(target string, err error) {
 	e.fb.mu.Unlock()
 	if news && e.s.Observer.Bucket != nil {
 		e.s.Observer.Bucket(target, err == nil, err)
+	}
+}
+
+// observeKeys notes whether the fallback could seal, and tells of it if not.
+func (e *Engine) observeKeys(err error) {
+	e.fb.mu.Lock()
+	e.fb.ready = err == nil
+	e.fb.mu.Unlock()
+	if err != nil {
+		e.observeBucket("", err)
 	}
 }
