@@ -104,7 +104,7 @@ func TestDrillWaitsForTelemetry(t *testing.T) {
 				begun := func() bool {
 					w.e.fb.mu.Lock()
 					defer w.e.fb.mu.Unlock()
-					return w.e.fb.seq > 0
+					return w.e.fb.seqs.newest > 0
 				}
 				for !begun() {
 					w.wait(time.Second)

@@ -2,7 +2,6 @@ package delivery
 
 import (
 	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -17,21 +16,17 @@ type fallback struct {
 
 	mu sync.Mutex
 	// mu guards the following.
-	trigger    trigger
-	budget     budget
-	running    map[*job]bool
-	taking     bool      // the newest job has not taken its frames yet
-	noRoom     bool      // no room for another sealed flare beside those that run
-	hopeless   bool      // what is left cannot be flared
-	retryAt    time.Time // no flare before
-	otherAt    time.Time // no flare before that holds no telemetry
-	parkedAt   time.Time // no flare of rejected frames before
-	seq        uint64    // of the newest flare
-	unresolved []uint64  // flares not known to be stored
-	outcomes   map[FlareOutcome]int64
-	drillPut   time.Time // when a drill was last stored
-	ready      bool      // it could seal when it last tried
-	targets    targets
+	trigger  trigger
+	budget   budget
+	targets  targets
+	pauses   pauses
+	seqs     seqs
+	running  map[*job]bool // true: it has its frames, and room for what is sealed of them
+	noRoom   bool          // for another sealed flare beside those that run
+	hopeless bool          // what is left cannot be flared
+	outcomes map[FlareOutcome]int64
+	drillPut time.Time // when a drill was last stored
+	ready    bool      // it could seal when it last tried
 }
 
 // How a flare ended.
@@ -40,9 +35,6 @@ const (
 	outcomeGivenUp = "given_up"
 	outcomeFailed  = "failed"
 )
-
-// maxUnresolved bounds the list of seqs: only the latest matter to a reader.
-const maxUnresolved = 256
 
 func newFallback(s *Settings, usable int64) *fallback {
 	fb := &fallback{
@@ -85,17 +77,14 @@ func (fb *fallback) decide(now time.Time, v ring.View) decision {
 		}
 		return d
 	}
-	if reason == "" {
-		reason, d.next = fb.other(now, v, at)
+	switch paused := fb.pauses[ring.Telemetry]; {
+	case reason == "":
+		d.reason, d.next = fb.other(now, v, at)
+	case now.Before(paused):
+		d.next = paused
+	default:
+		d.reason = reason
 	}
-	if reason != "" && now.Before(fb.retryAt) {
-		d.next = fb.retryAt
-		return d
-	}
-	if reason == flare.Rejected {
-		fb.parkedAt = now.Add(minuteBetween)
-	}
-	d.reason = reason
 	return d
 }
 
@@ -103,14 +92,15 @@ func (fb *fallback) decide(now time.Time, v ring.View) decision {
 // may be due.
 func (fb *fallback) other(now time.Time, v ring.View, at time.Time) (flare.Reason, time.Time) {
 	if v.Parked > 0 {
-		due := later(fb.parkedAt, fb.otherAt)
+		due := fb.pauses[ring.Parked]
 		if !now.Before(due) {
+			fb.pauses[ring.Parked] = now.Add(minuteBetween)
 			return flare.Rejected, at
 		}
 		at = minTime(at, due)
 	}
 	if !v.Drill.IsZero() {
-		due := later(fb.trigger.expiry(v.Drill), fb.otherAt)
+		due := later(fb.trigger.expiry(v.Drill), fb.pauses[ring.Drill])
 		if !now.Before(due) {
 			return flare.Drill, at
 		}
@@ -123,7 +113,12 @@ func (fb *fallback) other(now time.Time, v ring.View, at time.Time) (flare.Reaso
 func (fb *fallback) mayStart(most int) bool {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	return !fb.taking && !fb.noRoom && !fb.hopeless && len(fb.running) < most
+	for _, took := range fb.running {
+		if !took { // they take one after the other
+			return false
+		}
+	}
+	return !fb.noRoom && !fb.hopeless && len(fb.running) < most
 }
 
 // exhausted reports whether no flare runs and none could be started.
@@ -170,15 +165,14 @@ func (fb *fallback) hurry() {
 func (fb *fallback) begin(j *job) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	fb.running[j] = true
-	fb.taking = true
+	fb.running[j] = false
 }
 
 // took is told that j has its frames, and room for what is sealed of them.
-func (fb *fallback) took() {
+func (fb *fallback) took(j *job) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	fb.taking = false
+	fb.running[j] = true
 }
 
 // notTaken ends a job that could not begin. The next try waits, and a shutdown
@@ -187,23 +181,12 @@ func (fb *fallback) notTaken(j *job, roomIsShort bool, retry time.Duration) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
 	delete(fb.running, j)
-	fb.taking = false
 	if roomIsShort && len(fb.running) > 0 {
 		fb.noRoom = true
 		return
 	}
-	fb.wait(j, retry)
+	fb.pauses.failed(j.kind(), time.Now().Add(retry))
 	fb.hopeless = j.last
-}
-
-// wait puts off the next flare after one that failed. Telemetry does not wait
-// for what made room for it.
-func (fb *fallback) wait(j *job, retry time.Duration) {
-	if j.telemetry() {
-		fb.retryAt = time.Now().Add(retry)
-		return
-	}
-	fb.otherAt = time.Now().Add(retry)
 }
 
 // sealed counts a sealed flare.
@@ -217,11 +200,7 @@ func (fb *fallback) sealed(bytes int64) {
 func (fb *fallback) nextSeq() (seq uint64, unresolved []uint64) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	unresolved = slices.Clone(fb.unresolved)
-	fb.seq++
-	fb.unresolved = append(fb.unresolved, fb.seq)
-	fb.unresolved = fb.unresolved[max(0, len(fb.unresolved)-maxUnresolved):]
-	return fb.seq, unresolved
+	return fb.seqs.next()
 }
 
 // done ends a job. An empty outcome counts nothing: there was no flare.
@@ -236,7 +215,7 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	}
 	switch outcome {
 	case outcomeStored:
-		fb.unresolved = slices.DeleteFunc(fb.unresolved, func(seq uint64) bool { return seq == j.manifest.Seq })
+		fb.seqs.stored(j.manifest.Seq)
 		fb.trigger.redraw(fb.random())
 		switch {
 		case j.telemetry():
@@ -248,7 +227,7 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 		fb.hopeless = j.last
 	}
 	if outcome == outcomeGivenUp || outcome == outcomeFailed {
-		fb.wait(j, retry)
+		fb.pauses.failed(j.kind(), now.Add(retry))
 	}
 }
 

@@ -107,7 +107,6 @@ func (e *Engine) take(j *job) bool {
 	}
 	j.lease = e.ring.Take(ring.FlareWish{Kind: j.kind(), Fits: j.fits(e.s.Flare.MaxSize)})
 	if j.lease == nil && e.nothingLeft(j) { // it was acked or taken meanwhile
-		e.fb.took()
 		e.fb.done(j, "", 0)
 		return false
 	}
@@ -120,7 +119,7 @@ func (e *Engine) take(j *job) bool {
 		e.fb.notTaken(j, true, e.s.Retry.InitialInterval)
 		return false
 	}
-	e.fb.took()
+	e.fb.took(j)
 	return true
 }
 
