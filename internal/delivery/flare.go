@@ -9,26 +9,24 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/ring"
 )
 
-// job is one flare, from its trigger to its end. One goroutine owns it.
+// job is one flare, from its trigger to its end.
 type job struct {
 	reason    flare.Reason
-	last      bool  // of a shutdown: what it does not save is lost
-	limit     int64 // bytes; only a single frame may need more
+	last      bool // of a shutdown: what it does not save is lost
 	started   time.Time
 	abandoned chan struct{}   // closed: the frames have a better way
 	ctx       context.Context // of its PUTs
 	cancel    context.CancelFunc
 
+	// Owned by its goroutine.
 	sealer   *flare.Sealer
 	lease    *ring.Flare
 	frames   []frame.Frame
 	bound    int64      // bytes
 	blob     *ring.Blob // the sealed bytes
 	manifest *flare.Manifest
-
-	unknown    map[string]bool // targets that may have the blob
-	anyUnknown bool            // a target may have this blob or an earlier one
-	rounds     int             // of tries over all targets that have ended
+	unknown  map[string]uint64 // by target: the seq of the latest blob that it may have
+	rounds   int               // of tries over all targets that have ended
 }
 
 // telemetry reports whether j holds what could still be delivered.
@@ -47,11 +45,7 @@ func (j *job) kind() ring.Kind {
 
 // startFlare begins a flare in a goroutine of its own.
 func (e *Engine) startFlare(reason flare.Reason, last bool) {
-	limit := e.s.Flare.MaxSize
-	if last {
-		limit /= shutdownFlares
-	}
-	j := &job{reason: reason, last: last, limit: limit, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]bool{}}
+	j := &job{reason: reason, last: last, started: time.Now(), abandoned: make(chan struct{}), unknown: map[string]uint64{}}
 	j.ctx, j.cancel = context.WithCancel(e.life.ctx)
 	e.fb.begin(j)
 	e.jobs.Go(func() {
@@ -85,11 +79,11 @@ func (e *Engine) flare(j *job) {
 		}
 		e.finish(j, outcomeStored)
 	case abandoned:
-		e.ring.GiveUp(j.lease, j.anyUnknown)
+		e.ring.GiveUp(j.lease, len(j.unknown) > 0)
 		e.finish(j, outcomeGivenUp)
 	default: // the end of a shutdown: nobody will ever know more
 		reason := LostShutdown
-		if j.anyUnknown {
+		if len(j.unknown) > 0 {
 			reason = LostFlareUnknown
 		}
 		e.ring.Lose(j.lease, string(reason))
@@ -136,11 +130,16 @@ func (e *Engine) nothingLeft(j *job) bool {
 	}
 }
 
-// fits returns the rule for how much the flare takes, and notes its bound.
+// fits returns the rule for how much the flare takes, and notes its bound. Only a
+// single frame may need more than the share of one that ends a shutdown.
 func (j *job) fits(most int64) func(n int, stored, meta int64) bool {
+	limit := most
+	if j.last {
+		limit /= shutdownFlares
+	}
 	return func(n int, stored, meta int64) bool {
 		bound := j.sealer.SizeBound(n, stored, meta)
-		if bound > j.limit && (n > 1 || bound > most) {
+		if bound > limit && (n > 1 || bound > most) {
 			return false
 		}
 		j.bound = bound
@@ -162,7 +161,6 @@ func (e *Engine) seal(j *job) error {
 // write seals the frames under a new id and a new seq.
 func (e *Engine) write(j *job) error {
 	j.manifest = e.describe(j)
-	clear(j.unknown)
 	err := j.sealer.Seal(j.blob, j.manifest, j.frames)
 	j.blob.Close()
 	e.observeKeys(err)

@@ -119,7 +119,7 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 			e.observeBucket(t.Name, err)
 			return pending, kind != bucket.Unreachable
 		}
-		j.unknown[t.Name], j.anyUnknown = true, true
+		j.unknown[t.Name] = j.manifest.Seq
 		if j.ctx.Err() != nil { // cut off: that says nothing about the bucket
 			continue
 		}
@@ -148,7 +148,7 @@ func (e *Engine) putOnce(j *job, t *Target) (putOf, error) {
 	}
 	e.path.sawDate(date)
 	p := putOf{target: t.Name, took: time.Since(begin)}
-	p.stored = err == nil || bucket.KindOf(err) == bucket.Exists && j.unknown[t.Name]
+	p.stored = err == nil || bucket.KindOf(err) == bucket.Exists && j.unknown[t.Name] == j.manifest.Seq
 	p.slow = err != nil && p.took >= slowFailure && j.ctx.Err() == nil
 	e.putEnded(p)
 	return p, err
