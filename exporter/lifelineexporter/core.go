@@ -58,9 +58,7 @@ func (r *registry) attach(ctx context.Context, set exporter.Settings, cfg compon
 // with the last.
 type core struct {
 	cfg      *Config
-	id       component.ID
-	version  string
-	set      component.TelemetrySettings
+	set      exporter.Settings
 	metaKeys []string // lower case
 	health   health
 	metrics  *telemetry
@@ -101,7 +99,7 @@ func newCore(ctx context.Context, set exporter.Settings, cfg *Config) (*core, er
 	// What is logged are states of the world: where in the code they were noticed
 	// tells an operator nothing.
 	set.Logger = set.Logger.WithOptions(zap.AddStacktrace(zap.DPanicLevel))
-	c := &core{cfg: cfg, id: set.ID, version: set.BuildInfo.Version, set: set.TelemetrySettings, metrics: metrics, runs: runs}
+	c := &core{cfg: cfg, set: set, metrics: metrics, runs: runs}
 	for _, key := range cfg.MetadataKeys {
 		c.metaKeys = append(c.metaKeys, strings.ToLower(key))
 	}
@@ -167,7 +165,7 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	ctx = context.WithoutCancel(ctx)
 	r := &running{
 		client:   client,
-		reporter: &reporter{ctx: ctx, id: c.id.String(), log: c.set.Logger, health: &c.health, builder: c.metrics.builder},
+		reporter: &reporter{ctx: ctx, id: c.set.ID.String(), log: c.set.Logger, health: &c.health, builder: c.metrics.builder},
 		stop:     func() {},
 	}
 	if c.cfg.Flare.HasValue() {
@@ -202,7 +200,7 @@ func (c *core) settings(r *running) delivery.Settings {
 	s := delivery.Settings{
 		Agent:    c.agent(r.fallback),
 		Audience: c.cfg.Audience,
-		Version:  c.version,
+		Version:  c.set.BuildInfo.Version,
 		Frame:    delivery.FrameSettings{MaxSize: c.maxFrame(), Linger: c.cfg.Frame.Linger},
 		Ring:     delivery.RingSettings{Capacity: int64(c.cfg.Ring.Capacity), MaxAge: c.cfg.Ring.MaxAge, Refuse: c.cfg.Ring.WhenFull == refuse},
 		Retry: delivery.RetrySettings{

@@ -16,7 +16,7 @@ import (
 func (c *core) newClient(ctx context.Context, host component.Host) (otlpsend.Client, error) {
 	cfg := c.cfg.server()
 	cfg.ReceiptKeys = c.receiptKeys
-	client, err := otlpclient.New(ctx, cfg, host, c.set)
+	client, err := otlpclient.New(ctx, cfg, host, c.set.TelemetrySettings)
 	if err != nil {
 		return nil, fmt.Errorf("make the client of %w", err)
 	}
