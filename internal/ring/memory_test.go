@@ -94,11 +94,10 @@ func TestTheHeapHelpsOutWhenNothingCanBeMapped(t *testing.T) {
 	r := testRing(func(c *Config) { c.Join = false })
 	source := &counted{memory: system(), dry: true}
 	r.space.pool = pages{source: source}
-	f := r.pushed(t, frame.Logs, "", "kept all the same")[0]
-	require.True(t, r.Seal(f, store))
+	r.sealed(t, frame.Logs, "kept all the same")
 	require.Equal(t, 1, source.gets, "it was asked")
 	require.NoError(t, r.Check())
-	f, _ = r.Lease(Wish{Now: begin})
+	f, _ := r.Lease(Wish{Now: begin})
 	v, release, _ := r.Begin(f, begin, nil)
 	require.Equal(t, "kept all the same", string(content(v.Stored)))
 	release()
@@ -148,15 +147,15 @@ func TestLoseAllLeavesNothingMappedOnceReadersAreGone(t *testing.T) {
 	var readers []func()
 	var bodies []frame.Body
 	for range 3 {
-		require.True(t, r.Seal(r.pushed(t, frame.Logs, "", strings.Repeat("x", 5*PageSize))[0], store))
+		r.sealed(t, frame.Logs, strings.Repeat("x", 5*PageSize))
 		f, _ := r.Lease(Wish{Now: begin})
 		v, release, _ := r.Begin(f, begin, nil)
 		bodies = append(bodies, v.Stored)
 		readers = append(readers, release, func() { r.Ack(f, 0) })
 	}
-	require.True(t, r.Seal(r.pushed(t, frame.Logs, "", "flared")[0], store))
+	r.sealed(t, frame.Logs, "flared")
 	f, _ := r.Lease(Wish{Now: begin})
-	fl := r.Take(FlareWish{Fits: func(n int, _, _ int64) bool { return true }})
+	fl := r.Take(everything(Telemetry))
 	require.Len(t, fl.frames, 4)
 	r.GiveUp(fl, false)
 	fl = r.Take(FlareWish{Fits: func(n int, _, _ int64) bool { return n <= 1 }})
