@@ -26,9 +26,7 @@ func TestRefusedFlareGoesBackToALivingGateway(t *testing.T) {
 			time.Sleep(10 * time.Second)
 			return true, ack
 		})
-		for _, b := range w.buckets {
-			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-		}
+		w.failPuts(bucket.BeforeEffect, bucket.Denied)
 		for range 100 {
 			_ = w.accept(40)
 			w.wait(time.Second)

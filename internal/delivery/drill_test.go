@@ -94,12 +94,10 @@ func TestDrillWaitsForTelemetry(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, withDrills(time.Minute))
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					if hang {
-						b.Hang("put", -1, bucket.BeforeEffect)
-					} else {
-						b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-					}
+				if hang {
+					w.hangPuts(bucket.BeforeEffect)
+				} else {
+					w.failPuts(bucket.BeforeEffect, bucket.Denied)
 				}
 				begun := func() bool {
 					w.e.fb.mu.Lock()
@@ -115,9 +113,7 @@ func TestDrillWaitsForTelemetry(t *testing.T) {
 				require.Equal(t, 1, w.e.ring.View().Flaring, "telemetry has the flare")
 				require.NotZero(t, w.e.ring.View().Drill, "the drill waits")
 				require.LessOrEqual(t, w.e.Snapshot().OldestAge, 5*time.Minute)
-				for _, b := range w.buckets {
-					b.Heal()
-				}
+				w.heal()
 				w.wait(12 * time.Minute)
 				require.Equal(t, int64(3), w.logs().Flared[flare.Expired])
 				require.NotEmpty(t, w.drills())
@@ -135,8 +131,7 @@ func TestDrillAndShutdown(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, withDrills(time.Hour))
 				if hang {
-					w.buckets[0].Hang("put", -1, bucket.BeforeEffect)
-					w.buckets[1].Hang("put", -1, bucket.BeforeEffect)
+					w.hangPuts(bucket.BeforeEffect)
 				}
 				waits := func() bool { return !w.e.ring.View().Drill.IsZero() }
 				for !waits() {

@@ -193,8 +193,7 @@ func TestShutdownWhenNothingAnswers(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				w.gw.set(hung)
-				w.buckets[0].Hang("put", -1, when)
-				w.buckets[1].Hang("put", -1, when)
+				w.hangPuts(when)
 				w.feed(5, time.Second, time.Minute)
 				w.shutdown()
 				got := w.logs()

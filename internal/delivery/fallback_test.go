@@ -21,9 +21,7 @@ func TestGivenUp(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					b.Fail("put", -1, bucket.AfterEffect, &bucket.Error{Kind: kind})
-				}
+				w.failPuts(bucket.AfterEffect, kind)
 				w.feed(3, time.Second, 10*time.Minute)
 				require.NotEmpty(t, w.buckets[0].Calls())
 				require.Positive(t, w.logs().Held)
@@ -37,9 +35,7 @@ func TestGivenUp(t *testing.T) {
 
 				// The next flare says which one was not known to be stored.
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					b.Heal()
-				}
+				w.heal()
 				require.NoError(t, w.accept(1))
 				w.wait(10 * time.Minute)
 				require.NotEmpty(t, w.flares)
@@ -56,9 +52,7 @@ func TestShutdownDenied(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-				}
+				w.failPuts(bucket.BeforeEffect, bucket.Denied)
 				require.NoError(t, w.accept(4))
 				if earlier {
 					w.wait(7 * time.Minute)
@@ -81,9 +75,7 @@ func TestShutdownDenied(t *testing.T) {
 func TestTelemetryGoesFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(s *Settings) { s.Frame.Linger = 0 })
-		for _, b := range w.buckets {
-			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unreachable})
-		}
+		w.failPuts(bucket.BeforeEffect, bucket.Unreachable)
 		w.gw.set(w.poison(func(context.Context, *otlpsend.Request, int) (bool, otlpsend.Answer) { return false, tooBig }, "record-0"))
 		require.NoError(t, w.accept(1))
 		require.NoError(t, w.accept(1))
@@ -94,9 +86,7 @@ func TestTelemetryGoesFirst(t *testing.T) {
 		require.NoError(t, w.accept(1))
 		w.wait(6 * time.Minute)
 		require.Equal(t, int64(1), w.e.Snapshot().Flares[FlareOutcome{flare.Rejected, outcomeGivenUp}])
-		for _, b := range w.buckets {
-			b.Heal()
-		}
+		w.heal()
 		w.wait(5 * time.Minute)
 		require.Equal(t, int64(1), w.logs().Flared[flare.Expired])
 		require.Len(t, w.stored(), 2, "never mixed")

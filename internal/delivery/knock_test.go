@@ -24,9 +24,7 @@ func TestQuietAgentSeesTheGatewayAgain(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: kind})
-				}
+				w.failPuts(bucket.BeforeEffect, kind)
 				require.NoError(t, w.accept(4))
 				w.wait(10 * time.Minute)
 				v := w.e.ring.View()
@@ -56,9 +54,7 @@ func TestBorrowedFrameStaysWithItsFlare(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)
 				w.gw.set(down)
-				for _, b := range w.buckets {
-					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-				}
+				w.failPuts(bucket.BeforeEffect, bucket.Denied)
 				require.NoError(t, w.accept(4))
 				w.wait(10 * time.Minute)
 				require.Positive(t, w.e.ring.View().Flaring)
@@ -71,9 +67,7 @@ func TestBorrowedFrameStaysWithItsFlare(t *testing.T) {
 				require.Greater(t, attempts(w.gw), tries)
 				require.Less(t, attempts(w.gw)-tries, 60)
 				require.Equal(t, int64(4), w.logs().Held)
-				for _, b := range w.buckets {
-					b.Heal()
-				}
+				w.heal()
 				w.wait(15 * time.Minute)
 				require.Equal(t, int64(4), sum(w.logs().Flared))
 				w.shutdown()
@@ -109,9 +103,7 @@ func TestBorrowedAckCountsAsSent(t *testing.T) {
 		w.wait(time.Second)
 		require.Equal(t, int64(1), w.logs().Flared[flare.Manual])
 
-		for _, b := range w.buckets {
-			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-		}
+		w.failPuts(bucket.BeforeEffect, bucket.Denied)
 		w.gw.set(up)
 		require.NoError(t, w.accept(3))
 		w.e.startFlare(flare.Manual, !lastFlare)

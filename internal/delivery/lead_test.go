@@ -94,12 +94,10 @@ func TestBothPathsDown(t *testing.T) {
 				w := newWorld(t, nil)
 				w.padding = 2000
 				w.gw.set(hung)
-				for _, b := range w.buckets {
-					if hang {
-						b.Hang("put", -1, bucket.BeforeEffect)
-					} else {
-						b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-					}
+				if hang {
+					w.hangPuts(bucket.BeforeEffect)
+				} else {
+					w.failPuts(bucket.BeforeEffect, bucket.Denied)
 				}
 				w.feed(20, time.Second, 5*time.Minute)
 				got := w.logs()
@@ -141,9 +139,7 @@ func TestBackoffOfBuckets(t *testing.T) {
 				w.gw.set(down)
 				var rounds []time.Time
 				w.buckets[0].Seen = func(bucket.Call) { rounds = append(rounds, time.Now()) }
-				for _, b := range w.buckets {
-					b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: tt.kind})
-				}
+				w.failPuts(bucket.BeforeEffect, tt.kind)
 				require.NoError(t, w.accept(1))
 				w.wait(6 * time.Hour)
 				longest := time.Duration(0)
@@ -218,14 +214,10 @@ func TestManifestTellsTheTrouble(t *testing.T) {
 			return false, a
 		})
 		// The first flare learns the store's clock; nothing takes it for a while.
-		for _, b := range w.buckets {
-			b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied})
-		}
+		w.failPuts(bucket.BeforeEffect, bucket.Denied)
 		w.feed(20, time.Second, 5*time.Minute)
 		require.Positive(t, w.logs().Lost[LostRingFull])
-		for _, b := range w.buckets {
-			b.Heal()
-		}
+		w.heal()
 		w.wait(15 * time.Minute)
 		fl := w.flares[len(w.flares)-1]
 		require.InDelta(t, ahead.Milliseconds(), fl.Report.ClockOffset, 1100)

@@ -128,9 +128,7 @@ func outcomeGatewayReturns(t *testing.T, first, second *behaviour) {
 	require.Equal(t, map[FlareOutcome]int64{{flare.Expired, outcomeGivenUp}: 1}, s.Flares)
 	require.Zero(t, s.Used)
 
-	for _, b := range w.buckets {
-		b.Heal()
-	}
+	w.heal()
 	w.gw.set(down)
 	require.NoError(t, w.accept(1))
 	w.wait(8 * time.Minute)
@@ -146,9 +144,7 @@ func outcomeGatewayReturns(t *testing.T, first, second *behaviour) {
 func outcomeBucketsHeal(t *testing.T, first, second *behaviour) {
 	w := outage(t, first, second, 7*time.Minute)
 	second.met(t, w.buckets[1])
-	for _, b := range w.buckets {
-		b.Heal()
-	}
+	w.heal()
 	w.wait(25 * time.Minute)
 	require.Equal(t, int64(10), w.logs().Flared[flare.Expired])
 	require.Equal(t, map[FlareOutcome]int64{{flare.Expired, outcomeStored}: 1}, w.e.Snapshot().Flares)

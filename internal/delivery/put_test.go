@@ -102,9 +102,7 @@ func TestLateAck(t *testing.T) {
 					return true, ack
 				})
 				if !take {
-					for _, b := range w.buckets {
-						b.Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Unreachable})
-					}
+					w.failPuts(bucket.BeforeEffect, bucket.Unreachable)
 				}
 				require.NoError(t, w.accept(4))
 				w.wait(6 * time.Minute)

@@ -35,7 +35,6 @@ type world struct {
 	e       *Engine
 	gw      *gateway
 	buckets []*bucket.Fake
-	opener  *flare.Opener
 	padding int // incompressible bytes per record
 
 	mu       sync.Mutex
@@ -81,10 +80,6 @@ func newWorld(t *testing.T, change func(*Settings)) *world {
 	w := &world{t: t, padding: 100, lost: map[LossReason]int64{}}
 	w.gw = &gateway{w: w, script: up, got: map[string][]string{}}
 	w.buckets = []*bucket.Fake{bucket.NewFake(), bucket.NewFake()}
-	w.opener = &flare.Opener{
-		Identities: testKey(t, "recovery_classic.key", flare.ParseIdentities),
-		Signers:    testKey(t, "allowed_signers", flare.ParseAllowedSigners),
-	}
 	signer, err := flare.ParseSigner(readKey(t, "agent_ed25519"), nil)
 	require.NoError(t, err)
 	recipients := testKey(t, "recipients_classic.txt", func(r io.Reader) ([]age.Recipient, error) { return flare.ParseRecipients(r, false) })
@@ -215,6 +210,27 @@ func (w *world) check() {
 	}
 }
 
+// failPuts makes every PUT to every bucket fail, with or without its effect.
+func (w *world) failPuts(when bucket.When, kind bucket.Kind) {
+	for _, b := range w.buckets {
+		b.Fail("put", -1, when, &bucket.Error{Kind: kind})
+	}
+}
+
+// hangPuts makes every PUT to every bucket hang.
+func (w *world) hangPuts(when bucket.When) {
+	for _, b := range w.buckets {
+		b.Hang("put", -1, when)
+	}
+}
+
+// heal lets the buckets work again.
+func (w *world) heal() {
+	for _, b := range w.buckets {
+		b.Heal()
+	}
+}
+
 func (w *world) logs() Items { return w.e.Snapshot().Signals[frame.Logs] }
 
 // shutdown ends the engine and returns how long that took.
@@ -232,13 +248,17 @@ func (w *world) shutdown() time.Duration {
 // stored opens everything in the buckets.
 func (w *world) stored() []*flare.Flare {
 	w.t.Helper()
+	opener := &flare.Opener{
+		Identities: testKey(w.t, "recovery_classic.key", flare.ParseIdentities),
+		Signers:    testKey(w.t, "allowed_signers", flare.ParseAllowedSigners),
+	}
 	var all []*flare.Flare
 	for _, b := range w.buckets {
 		for _, key := range b.Keys() {
 			data, _, err := b.Get(context.Background(), key, bucket.GetOptions{Limit: flare.MaxObject})
 			require.NoError(w.t, err)
 			id := strings.TrimSuffix(strings.TrimPrefix(key, "f/"), ".age")
-			fl, err := w.opener.Open(flare.Object{ID: id}, data)
+			fl, err := opener.Open(flare.Object{ID: id}, data)
 			require.NoError(w.t, err)
 			all = append(all, fl)
 		}
