@@ -25,10 +25,10 @@ func (r *Ring) Check() error {
 			if f.body.refs < 1 || (f.fate != Pending) != rejected {
 				return fmt.Errorf("frame %s in state %d: %d references, fate %s", f.id, f.state, f.body.refs, f.fate)
 			}
-			if f.drill && f != r.drill || f.drill && f.state < flaring {
+			if f == r.drill && f.state < flaring {
 				return fmt.Errorf("a drill in state %d", f.state)
 			}
-			if f.isHeld() {
+			if r.isHeld(f) {
 				heldItems[f.signal] += f.span.items
 			}
 			if f.state != sealing { // its pages are with whoever seals it

@@ -40,9 +40,9 @@ func (r *Ring) Divide(f *Frame, left, right Half) bool {
 func (r *Ring) addHalf(parent *Frame, id frame.BatchID, h Half) {
 	f := &Frame{
 		signal: parent.signal, meta: parent.meta, order: parent.order,
-		id: id, seq: parent.seq, span: parent.span, raw: h.Raw, body: r.newBody(parent.meta),
+		id: id, seq: parent.seq, span: parent.span, body: r.newBody(parent.meta),
 	}
-	f.span.items = h.Items
+	f.span.items, f.span.raw = h.Items, h.Raw
 	f.try.firstAcks = parent.try.firstAcks // an ack of the other half is one of another frame
 	f.body.pages = r.space.pool.take(nil, pagesFor(int64(len(h.Stored))))
 	if err := f.body.append(h.Stored); err != nil {

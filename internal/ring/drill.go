@@ -19,8 +19,8 @@ func (r *Ring) AddDrill(stored []byte, raw int64, now time.Time) bool {
 	}
 	r.order++
 	f := &Frame{
-		signal: frame.Logs, order: r.order, id: frame.NewBatchID(), drill: true,
-		span: span{from: now, to: now, items: 1}, raw: raw, body: r.newBody(nil),
+		signal: frame.Logs, order: r.order, id: frame.NewBatchID(),
+		span: span{from: now, to: now, items: 1, raw: raw}, body: r.newBody(nil),
 	}
 	f.body.pages = r.space.pool.take(nil, need)
 	if err := f.body.append(stored); err != nil {
@@ -32,4 +32,4 @@ func (r *Ring) AddDrill(stored []byte, raw int64, now time.Time) bool {
 }
 
 // isHeld reports whether the items of a frame in the ring count as held.
-func (f *Frame) isHeld() bool { return f.fate == Pending && !f.drill }
+func (r *Ring) isHeld(f *Frame) bool { return f.fate == Pending && f != r.drill }

@@ -46,7 +46,6 @@ type Frame struct {
 	order  uint64        // age: smaller is older; halves share their parent's
 	id     frame.BatchID // set when it is taken to be sealed
 	seq    uint64        // the same; a drill has none
-	drill  bool          // never offered to a sender, in no counter
 
 	// The ring's lock guards the following.
 
@@ -54,7 +53,6 @@ type Frame struct {
 	state state
 	fate  Fate
 	body  extent // raw while open, then stored
-	raw   int64  // uncompressed bytes
 	try   try
 	node  node
 	done  chan struct{} // made at the first lease, closed with the fate
@@ -65,6 +63,7 @@ type Frame struct {
 type span struct {
 	from, to time.Time
 	items    int64
+	raw      int64 // uncompressed bytes
 }
 
 // try is what is known of the attempts to deliver a frame.

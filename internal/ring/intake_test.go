@@ -21,7 +21,7 @@ func TestJoin(t *testing.T) {
 	for range 2 {
 		full := r.pushed(t, frame.Profiles, "", "alone")
 		require.Len(t, full, 1, "profiles are never joined")
-		require.Equal(t, int64(5), full[0].raw)
+		require.Equal(t, int64(5), full[0].span.raw)
 	}
 	full := r.pushed(t, frame.Logs, "", strings.Repeat("x", 2*PageSize-2))
 	require.Len(t, full, 1, "what does not fit seals what was there")

@@ -130,7 +130,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	key := openKey{c.Signal, c.Key}
 	f := r.openBy[key]
 	size := int64(len(p.Raw))
-	if f != nil && (!r.joins(c.Signal) || f.raw+size > r.cfg.MaxFrame) {
+	if f != nil && (!r.joins(c.Signal) || f.span.raw+size > r.cfg.MaxFrame) {
 		full = append(full, r.takeOpen(f))
 		f = nil
 	}
@@ -144,8 +144,8 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	}
 	f.span.to = c.Now
 	f.span.items += p.Items
-	f.raw += size
-	if more := pagesFor(sealedBound(f.raw)) - int64(len(f.body.pages)); more > 0 {
+	f.span.raw += size
+	if more := pagesFor(sealedBound(f.span.raw)) - int64(len(f.body.pages)); more > 0 {
 		f.body.pages = r.space.pool.take(f.body.pages, more)
 	}
 	if err := f.body.append(p.Raw); err != nil {
@@ -153,7 +153,7 @@ func (r *Ring) add(full []*Frame, c *Call, p Piece) []*Frame {
 	}
 	r.counts[c.Signal].accepted += p.Items
 	r.counts[c.Signal].held += p.Items
-	if !r.joins(c.Signal) || f.raw >= r.cfg.MaxFrame {
+	if !r.joins(c.Signal) || f.span.raw >= r.cfg.MaxFrame {
 		full = append(full, r.takeOpen(f))
 	}
 	return full

@@ -65,7 +65,7 @@ func seal(f *Frame, compress func(dst io.Writer, raw []byte) error) error {
 		}
 	}()
 	buf.Reset()
-	buf.Grow(int(f.raw))
+	buf.Grow(int(f.span.raw))
 	_, _ = f.body.WriteTo(buf) // a bytes.Buffer takes everything
 	f.body.size = 0
 	return compress(writer{&f.body}, buf.Bytes())

@@ -84,7 +84,7 @@ func (r *Ring) Borrow(now time.Time, cancel func()) (b Borrowed, ok bool) {
 	defer r.mu.Unlock()
 	var f *Frame
 	for c := r.queues[flaring].first; c != nil; c = c.node.next {
-		if !c.isHeld() || c.try.busy || c.try.acked {
+		if !r.isHeld(c) || c.try.busy || c.try.acked {
 			continue
 		}
 		if f == nil || c.done != nil {
@@ -129,7 +129,7 @@ func (r *Ring) releaser(e *extent) func() {
 func (r *Ring) value(f *Frame, attempt int64) frame.Frame {
 	c := &r.counts[f.signal]
 	v := frame.Frame{
-		Signal: f.signal, BatchID: f.id, Meta: f.meta, RawSize: f.raw, Stored: &f.body,
+		Signal: f.signal, BatchID: f.id, Meta: f.meta, RawSize: f.span.raw, Stored: &f.body,
 		Header: frame.Header{
 			Agent: r.cfg.Agent, Boot: r.cfg.Boot, Seq: f.seq,
 			From: f.span.from.UnixMilli(), To: f.span.to.UnixMilli(),

@@ -47,7 +47,7 @@ func (r *Ring) Snapshot() Snapshot {
 	}
 	for _, q := range r.queues[:parked] {
 		f := q.first
-		for f != nil && !f.isHeld() { // a flare has parked frames, or the drill
+		for f != nil && !r.isHeld(f) { // a flare has parked frames, or the drill
 			f = f.node.next
 		}
 		if f != nil && (s.Oldest.IsZero() || f.span.from.Before(s.Oldest)) {
