@@ -240,6 +240,8 @@ func TestShutdownIsBoundAndIdempotent(t *testing.T) {
 		require.ErrorIs(t, e.Accept(frame.Logs, nil, []otlpcodec.Piece{{Raw: []byte("x"), Items: 1}}), ErrClosed)
 		require.NoError(t, e.Shutdown(t.Context()))
 		require.NoError(t, e.Shutdown(t.Context()))
+		require.Error(t, e.Start(t.Context()), "it has ended")
+		require.Error(t, w.e.Start(t.Context()), "there is one life")
 		w.shutdown()
 	})
 }
