@@ -18,6 +18,8 @@ type gateway struct {
 	w     *World
 	name  string
 	moods []spell
+
+	windows []spell // what it asks recoveries for
 }
 
 // link is one process's way to the gateway. It implements otlpsend.Transport.

@@ -19,6 +19,8 @@ var common = []string{
 	"items: lost in a crash, predicted", "items: twice", "frames: numbered without a gap", "flares: expired, given_up",
 	"agent: dies in a send", "end: recovery crash", "end: recovery stop",
 	"recovery: dies before an effect", "recovery: dies after an effect", "recovery: stands still",
+	"inner gateway: asks for a window", "inner gateway: asks for another window", "inner gateway: asks for no window any more",
+	"recovery: several records on their way", "recovery: as many records on their way as the gateway asked for",
 	"recovery: recovered", "recovery: drill", "recovery: quarantined rejected",
 	"inner gateway: up, taken", "store-0: list: ok, taken", "store-0: list: denied, not taken", "store-0: list: unknown_late, taken",
 	"store-0: get: ok, taken", "store-0: get: denied, not taken", "store-0: put: denied, not taken", "store-0: delete: ok, taken", "store-0: copy: ok, taken",

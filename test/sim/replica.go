@@ -37,6 +37,7 @@ type process struct {
 	replica *replica
 	nth     int
 	dead    chan struct{} // closed: it crashed, nothing reaches it any more
+	senders int
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -47,6 +48,8 @@ type process struct {
 	acked  map[string]bool // requests that were acked
 	acks   [frame.NumSignals]int
 	doubts map[string]int // acks when a request was first refused
+	onWay  int            // requests
+	asked  []int          // windows, by the latest acks; 0: none
 }
 
 func (w *World) newReplica(s *store, nth int) *replica {
@@ -120,12 +123,13 @@ func (rp *replica) start() *process {
 func (rp *replica) settings(p *process) recovery.Settings {
 	w := rp.w
 	jitter := &locked{r: w.dice("jitter", p.name())}
+	p.senders = 1 + rp.r.IntN(4)
 	return recovery.Settings{
 		Bucket: &reader{store: rp.store, process: p}, Prefix: prefix, StatePrefix: statePrefix,
 		Keys: func() *recovery.Keys { return w.keys.Recovery[now(rp.store.trust).mood] },
 
 		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
-		MaxRate: 32 << 20, Flares: 1 + rp.r.IntN(4), Senders: 1 + rp.r.IntN(4), PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
+		MaxRate: 32 << 20, Flares: 1 + rp.r.IntN(4), Senders: p.senders, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
 		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, Lease: rp.store.leases,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {

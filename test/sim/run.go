@@ -85,7 +85,7 @@ func newWorld(seed uint64, keys *Keys) *World {
 	w.oracle = &Oracle{w: w}
 	w.over = w.end.Add(2 * time.Minute)
 	w.gateway = &gateway{w: w, name: "gateway", moods: w.plan("gateway", "up", gatewayMoods)}
-	w.inner = &gateway{w: w, name: "inner gateway", moods: w.plan("inner gateway", "up", gatewayMoods)}
+	w.inner = &gateway{w: w, name: "inner gateway", moods: w.plan("inner gateway", "up", gatewayMoods), windows: w.plan("windows", "silent", windowMoods)}
 	for i := range 2 {
 		name := "store-" + strconv.Itoa(i)
 		w.stores = append(w.stores, &store{

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"testing"
 	"testing/cryptotest"
 	"testing/synctest"
@@ -29,6 +30,7 @@ func TestOutages(t *testing.T) {
 	total := map[string]int64{}
 	var virtual, outage time.Duration
 	var outages int
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a run needs little memory
 	begin := cpu()
 	for i := range *runs {
 		s := *seed + uint64(i)

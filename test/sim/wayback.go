@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strconv"
 
@@ -34,7 +35,10 @@ func (wb wayBack) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer
 	n := p.begins("forward " + requestKey(ob, t))
 	dice := g.w.dice(append(what, n)...)
 	c, answer, kind := g.decide(dice, t)
+	answer.Window = g.window(dice)
+	p.sends()
 	done, answered := p.passes(ctx, c, dice, func() { g.w.oracle.returns(ob, t, r.Meta) })
+	p.note(func(p *process) { p.onWay-- })
 	g.w.happened(g.name+": "+when(kind, done), append(what, n, answered)...)
 	if !answered {
 		return none
@@ -156,6 +160,7 @@ func (p *process) told(ob *object, t *try, a *otlpsend.Answer) {
 		case a.Verdict == otlpsend.Delivered:
 			p.acked[key] = true
 			p.acks[t.signal]++
+			p.asks(t, a.Window)
 			delete(p.doubts, key)
 			barred = t.refused
 		case a.Verdict == otlpsend.TooLarge && len(t.ids) > 1:
@@ -172,4 +177,62 @@ func (p *process) told(ob *object, t *try, a *otlpsend.Answer) {
 	for _, id := range barred {
 		ob.barred[id] = true
 	}
+}
+
+// window returns how many records a gateway asks for in an ack; 0: it does not say.
+func (g *gateway) window(dice *rand.Rand) int {
+	switch s := now(g.windows); s.mood {
+	case "silent":
+		return 0
+	case "restless":
+		return pick(dice, 0, 1, 2, 3, 5, 16)
+	default:
+		return 1 + int(s.salt%4) //nolint:gosec // a small number
+	}
+}
+
+// lately is of how many acks the windows are remembered: more than there are records
+// on their way, so that the latest of these began under one of them.
+const lately = 8
+
+// asks notes the window that an ack asked for, or 0. The halves of a record stay on
+// the way through many acks. mu is held.
+func (p *process) asks(t *try, window int) {
+	w, before := p.replica.w, 0
+	if len(p.asked) > 0 {
+		before = p.asked[len(p.asked)-1]
+	}
+	switch {
+	case window == 0 && before > 0:
+		w.count("inner gateway: asks for no window any more", 1)
+	case window > 0 && before > 0 && window != before:
+		w.count("inner gateway: asks for another window", 1)
+	case window > 0:
+		w.count("inner gateway: asks for a window", 1)
+	}
+	if p.asked = append(p.asked, window); t.batch != t.batch.Root() {
+		p.asked = []int{window}
+	}
+	p.asked = p.asked[max(0, len(p.asked)-lately):]
+}
+
+// sends notes that a record is on its way, and checks that there are no more of
+// them than there may be.
+func (p *process) sends() {
+	w := p.replica.w
+	p.note(func(p *process) {
+		if p.onWay++; p.onWay > 1 {
+			w.count("recovery: several records on their way", 1)
+		}
+		most := p.senders
+		if len(p.asked) == lately && slices.Min(p.asked) > 0 {
+			most = min(most, slices.Max(p.asked))
+		}
+		switch {
+		case p.onWay > most:
+			w.failf("%s: %d records are on their way, %d senders, the gateway asked for %v", p.name(), p.onWay, p.senders, p.asked)
+		case p.onWay == most && most < p.senders:
+			w.count("recovery: as many records on their way as the gateway asked for", 1)
+		}
+	})
 }

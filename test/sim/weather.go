@@ -19,6 +19,10 @@ var (
 	gatewayMoods = append(append([]string{"flaky"}, gatewayFair...), gatewayFoul...)
 )
 
+// What a gateway asks recoveries for: always the same window, or another one with
+// every ack.
+var windowMoods = []string{"steady", "steady", "restless"}
+
 // The moods of a store.
 var (
 	storeFoul = []string{
