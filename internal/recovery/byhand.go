@@ -78,10 +78,11 @@ func (f *Forwarder) insist(ctx context.Context, w *work, fl *flare.Flare) error 
 	}
 }
 
-// byHand does a part of a loop's work.
+// byHand does a part of a loop's work, as a pass of its own.
 func (l *Loop) byHand(do func() error) error {
 	l.state.Lock()
 	defer l.state.Unlock()
+	l.round = round{}
 	return do()
 }
 

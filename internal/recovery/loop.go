@@ -181,13 +181,20 @@ func (l *Loop) visitOne(ctx context.Context, o object) {
 	err := l.visit(ctx, o)
 	l.release(o.Size)
 	l.recount(o)
-	if err == nil || errors.Is(err, errHalted) || errors.Is(err, errNotOurs) {
-		return
+	if l.breaks(err) {
+		l.memo(o).failures++
 	}
-	l.memo(o).failures++
+}
+
+// breaks reports whether an error is the path's, and ends the pass if it is.
+func (l *Loop) breaks(err error) bool {
+	if err == nil || errors.Is(err, errHalted) || errors.Is(err, errNotOurs) {
+		return false
+	}
 	if l.round.broken == nil {
 		l.round.broken = err
 	}
+	return true
 }
 
 // What ends a visit and is nobody's fault.

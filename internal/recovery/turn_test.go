@@ -78,3 +78,25 @@ func TestRecordsGoInTheirOrder(t *testing.T) {
 		require.Greater(t, together, 25, "several at a time")
 	})
 }
+
+// Flares whose records wait for room do not try a path that broke a moment ago.
+func TestWhatWaitsDoesNotTryABrokenPath(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.set.Flares, w.set.Senders = 4, 1
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "settles first"))
+		time.Sleep(time.Second)
+		for range 4 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		}
+		requests := 0
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+			time.Sleep(time.Millisecond) // the others wait
+			if requests++; requests > 1 {
+				return down()
+			}
+			return otlpsend.Answer{}
+		}
+		w.run(100 * time.Millisecond)
+		require.Equal(t, 2, requests)
+	})
+}

@@ -95,6 +95,7 @@ func (l *Loop) sendTurn(out *outgoing, r record) {
 	for n, ok := 1, true; ok; n++ {
 		if err := out.send(r); err != nil && out.failed == nil {
 			out.failed, out.left = err, nil
+			l.breaks(err) // before others begin
 		}
 		l.busy.sends--
 		if ok = n < turnOf; ok {
