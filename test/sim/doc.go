@@ -14,9 +14,10 @@
 // when the weather is over and the recoveries had time, that Kafka has every
 // record which it must have.
 //
-// To read it: world.go (seed, clock, one call at an edge), weather.go (what goes
-// wrong), gateway.go and store.go (the servers), agent.go and boot.go (who sends),
-// records.go (what they send), replica.go, reader.go and wayback.go (who brings
-// back, its ways to a store and to the gateway), object.go (one flare), oracle.go,
-// judge.go and settle.go (what must be true), run.go (one run).
+// To read it: world.go (seed, clock, one call at an edge), rest.go (who goes first
+// in one instant), weather.go (what goes wrong), gateway.go, ack.go and store.go (the
+// servers), agent.go and boot.go (who sends), records.go (what they send),
+// replica.go, reader.go and wayback.go (who brings back, its ways to a store and to
+// the gateway), object.go (one flare), oracle.go, judge.go and settle.go (what must
+// be true), run.go (one run).
 package sim

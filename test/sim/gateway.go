@@ -18,8 +18,16 @@ type gateway struct {
 	w     *World
 	name  string
 	moods []spell
+	clock func() time.Time
 
-	windows []spell // what it asks recoveries for
+	windows []spell // what it asks recoveries for; agents do not care
+}
+
+func (w *World) newGateway(name string) *gateway {
+	return &gateway{
+		w: w, name: name, moods: w.plan(name, "up", gatewayMoods), clock: w.clock(name),
+		windows: w.plan("windows of "+name, "silent", windowMoods),
+	}
 }
 
 // link is one process's way to the gateway. It implements otlpsend.Transport.
@@ -110,7 +118,7 @@ func (g *gateway) decide(dice *rand.Rand, t *try) (c course, a otlpsend.Answer, 
 		mood = pick(dice, "up", "up", "up", gatewayFoul[dice.IntN(len(gatewayFoul))], gatewayFair[dice.IntN(len(gatewayFair))])
 	}
 	c = fair(dice)
-	a = otlpsend.Answer{Date: time.Now(), Message: string(t.batch)}
+	a = otlpsend.Answer{Date: g.clock(), Message: string(t.batch)}
 	poisoned := t.poisoned(s.salt)
 	switch {
 	case mood == "picky" && t.rawSize > 200<<(s.salt%8):
@@ -121,8 +129,7 @@ func (g *gateway) decide(dice *rand.Rand, t *try) (c course, a otlpsend.Answer, 
 		return c, refuse(a, otlpsend.BadData, otlpsend.CauseClient), "bad data"
 	case mood == "partial" && len(poisoned) > 0:
 		t.refused = poisoned
-		a.Rejected = int64(len(poisoned))
-		return c, a, "partial success"
+		return c, g.ack(dice, t, mood), "partial success"
 	case mood == "poison", mood == "picky":
 		mood = "up"
 	}
@@ -134,10 +141,10 @@ func (g *gateway) decide(dice *rand.Rand, t *try) (c course, a otlpsend.Answer, 
 		a = refuse(a, otlpsend.Down, pick(dice, otlpsend.CauseRefused, otlpsend.CauseDNS, otlpsend.CauseTLSExpired, otlpsend.CauseTLSOther, otlpsend.CauseProxy))
 	case "reset", "half":
 		a = refuse(a, otlpsend.Down, otlpsend.CauseRefused)
-	case "not_an_ack":
-		// A login page in front, or a gateway behind a proxy that breaks its answers.
+	case "not_an_ack", "no_receipt", "wrong_receipt":
+		// Somebody else in front, or a gateway behind a proxy that breaks its answers.
 		c.effect = chance(dice, 3)
-		a = refuse(a, otlpsend.Broken, otlpsend.CauseNotAnAck)
+		a = g.ack(dice, t, mood)
 	case "auth":
 		a = refuse(a, otlpsend.Broken, otlpsend.CauseAuth)
 	case "throttled":
@@ -145,6 +152,8 @@ func (g *gateway) decide(dice *rand.Rand, t *try) (c course, a otlpsend.Answer, 
 		a.RetryAfter = between(dice, time.Second, time.Hour)
 	case "server":
 		a = refuse(a, otlpsend.Broken, otlpsend.CauseServer)
+	default:
+		a = g.ack(dice, t, mood)
 	}
 	return c, a, mood
 }

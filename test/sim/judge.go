@@ -33,6 +33,9 @@ func (w *World) open() (all []found) {
 // finds writes down what a flare holds.
 func (o *Oracle) finds(f found) {
 	b, m := f.boot, &f.Manifest
+	if offset := time.Duration(m.Report.ClockOffset) * time.Millisecond; offset.Abs() > time.Hour {
+		o.w.count("flares: dated by a clock that is hours away", 1)
+	}
 	if b.id != "" && m.BootID != b.id {
 		o.w.failf("%s: a flare says boot %s, frames say %s", b.name(), m.BootID, b.id)
 	}

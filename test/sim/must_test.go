@@ -4,7 +4,7 @@ package sim
 // happens to finds nothing.
 const (
 	fewRuns  = 8
-	manyRuns = 300
+	manyRuns = 100
 )
 
 var common = []string{
@@ -19,6 +19,9 @@ var common = []string{
 	"items: lost in a crash, predicted", "items: twice", "frames: numbered without a gap", "flares: expired, given_up",
 	"agent: dies in a send", "end: recovery crash", "end: recovery stop",
 	"recovery: dies before an effect", "recovery: dies after an effect", "recovery: stands still",
+	"gateway: no_receipt, taken", "gateway: no_receipt, not taken", "gateway: wrong_receipt, not taken",
+	"gateway: tells the time while its clock is set", "store-0: tells the time while its clock is set", "flares: dated by a clock that is hours away",
+	"store-0: hands out other bytes", "store-0: lists what is not true any more",
 	"inner gateway: asks for a window", "inner gateway: asks for another window", "inner gateway: asks for no window any more",
 	"recovery: several records on their way", "recovery: as many records on their way as the gateway asked for",
 	"recovery: recovered", "recovery: drill", "recovery: quarantined rejected",
@@ -38,6 +41,10 @@ var rare = []string{
 	"agent: dies in a put",
 	"recovery: quarantined malformed", "recovery: quarantined refused_record", "recovery: waiting refused", "recovery: waiting unknown_signer",
 	"recovery: stuck copy", "recovery: stuck marker", "recovery: stuck delete", "recovery: forwards what another one has done, leases: false",
+	"leases: written", "leases: not written, another one was faster", "leases: written, and nobody was told",
+	"recovery: stands still for longer than its leases last", "gateway: wrong_receipt, taken",
+	"inner gateway: no_receipt, taken", "inner gateway: no_receipt, not taken", "inner gateway: wrong_receipt, taken", "inner gateway: wrong_receipt, not taken",
+	"inner gateway: tells the time while its clock is set", "store-1: hands out other bytes", "store-1: lists what is not true any more",
 	"inner gateway: slow, taken", "inner gateway: lost, taken", "inner gateway: hung, not taken", "inner gateway: hung_late, taken",
 	"inner gateway: refused, not taken", "inner gateway: reset, not taken", "inner gateway: half, not taken", "inner gateway: not_an_ack, taken",
 	"inner gateway: not_an_ack, not taken", "inner gateway: auth, not taken", "inner gateway: throttled, not taken", "inner gateway: server, not taken",

@@ -47,7 +47,7 @@ func (s *store) keeps(ob *object) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.objects[ob.id] == nil {
-		ob.store, ob.at, ob.got, ob.barred = s, time.Now(), map[int]int{}, map[int]bool{}
+		ob.store, ob.at, ob.got, ob.barred = s, s.clock(), map[int]int{}, map[int]bool{}
 		s.objects[ob.id] = ob
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -19,7 +20,7 @@ type reader struct {
 
 // Put implements bucket.Bucket.
 func (rd *reader) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {
-	err = rd.call(ctx, "put", key, func() (err error) {
+	err = rd.call(ctx, "put", key, func(string, *rand.Rand) (err error) {
 		if info, err = rd.store.fake.Put(context.WithoutCancel(ctx), key, body, opts); err == nil {
 			rd.wrote(key)
 		}
@@ -33,8 +34,12 @@ func (rd *reader) Put(ctx context.Context, key string, body frame.Body, opts buc
 
 // Get implements bucket.Bucket.
 func (rd *reader) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
-	err = rd.call(ctx, "get", key, func() (err error) {
+	err = rd.call(ctx, "get", key, func(kind string, dice *rand.Rand) (err error) {
 		data, info, err = rd.store.fake.Get(context.WithoutCancel(ctx), key, opts)
+		if kind == "altered" && len(data) > 0 && strings.HasPrefix(key, prefix) {
+			rd.store.w.count(rd.store.name+": hands out other bytes", 1)
+			data[dice.IntN(len(data))] ^= 1 << dice.IntN(8)
+		}
 		return err
 	})
 	if id, ok := strings.CutPrefix(key, statePrefix+"done/"); ok {
@@ -48,8 +53,8 @@ func (rd *reader) Get(ctx context.Context, key string, opts bucket.GetOptions) (
 
 // List implements bucket.Bucket.
 func (rd *reader) List(ctx context.Context, prefix, after string) (page bucket.Page, err error) {
-	err = rd.call(ctx, "list", prefix, func() (err error) {
-		page, err = rd.store.fake.List(context.WithoutCancel(ctx), prefix, after)
+	err = rd.call(ctx, "list", prefix, func(kind string, _ *rand.Rand) (err error) {
+		page, err = rd.store.list(context.WithoutCancel(ctx), prefix, after, kind == "stale")
 		return err
 	})
 	if err != nil {
@@ -60,7 +65,7 @@ func (rd *reader) List(ctx context.Context, prefix, after string) (page bucket.P
 
 // Delete implements bucket.Bucket.
 func (rd *reader) Delete(ctx context.Context, key string) (info bucket.Info, err error) {
-	err = rd.call(ctx, "delete", key, func() (err error) {
+	err = rd.call(ctx, "delete", key, func(string, *rand.Rand) (err error) {
 		rd.deletes(key)
 		info, err = rd.store.fake.Delete(context.WithoutCancel(ctx), key)
 		return err
@@ -73,7 +78,7 @@ func (rd *reader) Delete(ctx context.Context, key string) (info bucket.Info, err
 
 // Copy implements bucket.Bucket.
 func (rd *reader) Copy(ctx context.Context, src, dst string) (info bucket.Info, err error) {
-	err = rd.call(ctx, "copy", src, func() (err error) {
+	err = rd.call(ctx, "copy", src, func(string, *rand.Rand) (err error) {
 		if info, err = rd.store.fake.Copy(context.WithoutCancel(ctx), src, dst); err == nil {
 			rd.copied(src, dst)
 		}
@@ -86,7 +91,7 @@ func (rd *reader) Copy(ctx context.Context, src, dst string) (info bucket.Info, 
 }
 
 // call lets one call take its course.
-func (rd *reader) call(ctx context.Context, op, key string, effect func() error) (err error) {
+func (rd *reader) call(ctx context.Context, op, key string, effect func(kind string, dice *rand.Rand) error) (err error) {
 	s, p, w := rd.store, rd.process, rd.store.w
 	fail := func(e *bucket.Error) error {
 		e.Op, e.Key = op, key
@@ -99,8 +104,18 @@ func (rd *reader) call(ctx context.Context, op, key string, effect func() error)
 	n := p.begins(what)
 	dice := w.dice(s.name, p.name(), what, n)
 	c, refusal, kind := s.answers(dice, op)
-	done, answered := p.passes(ctx, c, dice, func() { err = effect() })
+	done, answered := p.passes(ctx, c, dice, func() { err = effect(kind, dice) })
 	w.happened(s.name+": "+op+": "+when(kind, done), p.name(), what, n, answered)
+	if lease, ok := strings.CutPrefix(key, statePrefix+"lease/"); ok && op == "put" && len(lease) == 1 {
+		switch {
+		case done && err == nil && (!answered || refusal != nil):
+			w.count("leases: written, and nobody was told", 1)
+		case done && bucket.KindOf(err) == bucket.Exists:
+			w.count("leases: not written, another one was faster", 1)
+		case done && err == nil:
+			w.count("leases: written", 1)
+		}
+	}
 	switch {
 	case !answered:
 		return fail(&bucket.Error{Kind: bucket.Unknown, Err: errors.New("no answer")})
@@ -134,16 +149,37 @@ func (s *store) answers(dice *rand.Rand, op string) (c course, refusal *bucket.E
 	mood := sp.mood
 	switch mood {
 	case "flaky":
-		mood = pick(dice, "ok", "ok", storeFoul[dice.IntN(len(storeFoul))])
+		mood = pick(dice, "ok", "ok", readerFoul[dice.IntN(len(readerFoul))])
 	case "taken_away":
 		if mood = "ok"; op == rights[sp.salt%uint64(len(rights))] {
 			mood = "denied"
 		}
 	}
-	if mood == "exists" { // nobody else writes under these keys
+	switch {
+	case mood == "exists", // nobody else writes under these keys
+		mood == "stale" && op != "list", mood == "altered" && op != "get":
 		mood = "ok"
 	}
-	return fair(dice).fault(dice, mood), refuses(mood), mood
+	return fair(dice).fault(dice, mood), s.refuses(mood), mood
+}
+
+// list lists what is there, or what was there when somebody last asked for the same.
+func (s *store) list(ctx context.Context, prefix, after string, stale bool) (bucket.Page, error) {
+	page, err := s.fake.List(ctx, prefix, after)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old, found := s.listed[prefix+" "+after]
+	switch {
+	case err != nil:
+	case !stale:
+		s.listed[prefix+" "+after] = page
+	case found:
+		if !slices.Equal(old.Objects, page.Objects) {
+			s.w.count(s.name+": lists what is not true any more", 1)
+		}
+		page.Objects, page.More = old.Objects, old.More
+	}
+	return page, err
 }
 
 // wrote checks what a recovery writes down: a flare is done only when nothing

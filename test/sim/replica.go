@@ -41,7 +41,7 @@ type process struct {
 
 	mu sync.Mutex
 	// mu guards the following.
-	woke   time.Time       // when it last stood still, the end of that
+	woke   time.Time       // when it last stood still, the end of that; calls after it are made late
 	fuse   int             // it crashes in one of so many calls; 0: in none
 	calls  map[string]int  // by what they are
 	looked map[string]bool // flares of which done/ said no when it was last asked
@@ -160,7 +160,7 @@ func (p *process) begins(call string) (n int) {
 
 // passes lets a call take its course. In a call that it dies in, the process
 // dies before the effect or after it. A process may also stand still for a long
-// time, and not know it.
+// time, and not know it: then none of its calls gets anywhere.
 func (p *process) passes(ctx context.Context, c course, dice *rand.Rand, effect func()) (done, answered bool) {
 	w := p.replica.w
 	dies := p.fuse > 0 && chance(dice, p.fuse) && until(w.over) > 0
@@ -172,6 +172,7 @@ func (p *process) passes(ctx context.Context, c course, dice *rand.Rand, effect 
 		}
 		return false, false
 	}
+	p.standsStill(c.lag)
 	done, answered = c.pass(ctx, p.dead, effect)
 	if dies && !closed(p.dead) {
 		if done {
@@ -181,9 +182,29 @@ func (p *process) passes(ctx context.Context, c course, dice *rand.Rand, effect 
 		return done, false
 	}
 	if until(w.over) > 0 && chance(dice, 400) {
-		w.count("recovery: stands still", 1)
-		pause(p.dead, between(dice, time.Second, 20*time.Minute))
-		p.note(func(p *process) { p.woke = time.Now() })
+		p.stops(between(dice, time.Second, 20*time.Minute))
 	}
+	p.standsStill(c.lag)
 	return done, answered && !closed(p.dead)
+}
+
+// stops has the process stand still for some time.
+func (p *process) stops(d time.Duration) {
+	w := p.replica.w
+	w.count("recovery: stands still", 1)
+	if s := p.replica.store; s.leases && s.replicas > 1 && d > time.Minute {
+		w.count("recovery: stands still for longer than its leases last", 1)
+	}
+	p.note(func(p *process) { p.woke = time.Now().Add(d) })
+}
+
+// standsStill returns when the process does not stand still. Of those who waited
+// for that, none goes on in the same instant.
+func (p *process) standsStill(lag time.Duration) {
+	p.mu.Lock()
+	d := until(p.woke)
+	p.mu.Unlock()
+	if d > 0 {
+		pause(p.dead, d+lag)
+	}
 }

@@ -84,15 +84,17 @@ func newWorld(seed uint64, keys *Keys) *World {
 	w.end = w.begin.Add(between(w.dice("length"), time.Hour, 4*time.Hour))
 	w.oracle = &Oracle{w: w}
 	w.over = w.end.Add(2 * time.Minute)
-	w.gateway = &gateway{w: w, name: "gateway", moods: w.plan("gateway", "up", gatewayMoods)}
-	w.inner = &gateway{w: w, name: "inner gateway", moods: w.plan("inner gateway", "up", gatewayMoods), windows: w.plan("windows", "silent", windowMoods)}
+	w.gateway, w.inner = w.newGateway("gateway"), w.newGateway("inner gateway")
 	for i := range 2 {
 		name := "store-" + strconv.Itoa(i)
-		w.stores = append(w.stores, &store{
-			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), leases: chance(w.dice("leases of", name), 2), fake: bucket.NewFake(), objects: map[string]*object{}, tries: map[string]*process{},
+		s := &store{
+			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), leases: chance(w.dice("leases of", name), 2), fake: bucket.NewFake(), clock: w.clock(name),
+			objects: map[string]*object{}, tries: map[string]*process{}, listed: map[string]bucket.Page{},
 			moods: w.plan(name, "ok", storeMoods), readers: w.plan("readers of "+name, "ok", readerMoods),
 			trust: w.plan("trust of "+name, "ok", trustMoods),
-		})
+		}
+		s.fake.Now = s.clock
+		w.stores = append(w.stores, s)
 	}
 	w.keyFiles = w.plan("keys", "ok", keyMoods)
 	always := []spell{{until: w.over, mood: "ok"}}

@@ -59,7 +59,9 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// TestSeedsThatFailed plays the seeds that found something before it was mended.
+// TestSeedsThatFailed plays seeds that found something before it was mended. What
+// the world of a seed is like changes with the simulation, so they are places where
+// things were close together, and no proof: the proof is a test of the part.
 func TestSeedsThatFailed(t *testing.T) {
 	keys := testKeys(t)
 	for s, what := range map[uint64]string{

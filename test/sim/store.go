@@ -19,6 +19,7 @@ type store struct {
 	w       *World
 	name    string
 	fake    *bucket.Fake
+	clock   func() time.Time
 	moods   []spell
 	readers []spell
 	trust   []spell // the key files of its recoveries
@@ -28,8 +29,9 @@ type store struct {
 
 	mu sync.Mutex
 	// mu guards the following.
-	objects map[string]*object  // all it ever took from agents, by id
-	tries   map[string]*process // who wrote a try marker
+	objects map[string]*object     // all it ever took from agents, by id
+	tries   map[string]*process    // who wrote a try marker
+	listed  map[string]bucket.Page // what listings found when they were last true
 }
 
 // writer is one process's way to a store. It implements bucket.Bucket for an
@@ -113,11 +115,11 @@ func (s *store) decide(dice *rand.Rand, n int) (c course, refusal *bucket.Error,
 		// its answer is not lost.
 		c.effect, c.wire, c.after, c.close = true, false, 0, true
 	}
-	return c, refuses(mood), mood
+	return c, s.refuses(mood), mood
 }
 
 // refuses returns what a store in this mood answers; nil: what is true.
-func refuses(mood string) *bucket.Error {
+func (s *store) refuses(mood string) *bucket.Error {
 	kinds := map[string]bucket.Kind{
 		"denied": bucket.Denied, "throttled": bucket.Throttled, "refused": bucket.Refused, "unreachable": bucket.Unreachable,
 		"unknown": bucket.Unknown, "unknown_late": bucket.Unknown, "half": bucket.Unknown,
@@ -128,7 +130,7 @@ func refuses(mood string) *bucket.Error {
 	}
 	e := &bucket.Error{Kind: k, Err: errors.New("the store refuses")}
 	if k != bucket.Unreachable && k != bucket.Unknown {
-		e.Date = time.Now()
+		e.Date = s.clock()
 	}
 	return e
 }

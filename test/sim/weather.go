@@ -15,7 +15,7 @@ type spell struct {
 // The moods of a gateway. Fair ones take data; the others are outages.
 var (
 	gatewayFair  = []string{"up", "slow", "picky", "poison", "partial"}
-	gatewayFoul  = []string{"refused", "reset", "lost", "hung", "hung_late", "half", "not_an_ack", "auth", "throttled", "server", "all_bad"}
+	gatewayFoul  = []string{"refused", "reset", "lost", "hung", "hung_late", "half", "not_an_ack", "no_receipt", "wrong_receipt", "auth", "throttled", "server", "all_bad"}
 	gatewayMoods = append(append([]string{"flaky"}, gatewayFair...), gatewayFoul...)
 )
 
@@ -33,13 +33,32 @@ var (
 )
 
 // The moods of a store towards recoveries.
-var readerMoods = append([]string{"flaky", "taken_away", "taken_away"}, storeFoul...)
+var (
+	readerFoul  = append([]string{"stale", "altered"}, storeFoul...)
+	readerMoods = append([]string{"flaky", "taken_away", "taken_away"}, readerFoul...)
+)
 
 // The moods of key files: of agents, and of recoveries.
 var (
 	keyMoods   = []string{"broken"}
 	trustMoods = []string{"ok", "ok", "none", "nobody"}
 )
+
+// clock returns the clock of a server. It may be hours away from the others', and is
+// set by up to two minutes now and then, until the weather is over.
+func (w *World) clock(edge string) func() time.Time {
+	r := w.dice("clock", edge)
+	skew := pick(r, 0, between(r, -10*time.Hour, 10*time.Hour))
+	spells := w.plan("clock of "+edge, "right", []string{"set"})
+	return func() time.Time {
+		at := time.Now().Add(skew)
+		if s := now(spells); s.mood == "set" {
+			w.count(edge+": tells the time while its clock is set", 1)
+			at = at.Add(time.Duration(s.salt%241)*time.Second - 2*time.Minute)
+		}
+		return at
+	}
+}
 
 // plan draws the weather of one edge: calm and trouble take turns until the
 // weather is over. After that it is calm for ever.
@@ -110,7 +129,7 @@ func (c course) fault(r *rand.Rand, mood string) course {
 		c.effect, c.hang = false, true
 	case "hung_late":
 		c.hang = true
-	case "lost", "unknown_late", "up", "partial", "ok":
+	case "lost", "unknown_late", "up", "partial", "ok", "stale", "altered":
 	default:
 		c.effect = false
 	}
