@@ -21,8 +21,8 @@ type Bucket interface {
 	// (Exists), with IfMatch a key whose ETag differs (Exists). Once it returned
 	// nil the object is durable and visible to Get and List.
 	Put(ctx context.Context, key string, body frame.Body, opts PutOptions) (Info, error)
-	// Get returns the whole object, or its head if that is enough. The caller owns
-	// the slice.
+	// Get returns the whole object, or as much of its beginning as is needed. The
+	// caller owns the slice.
 	Get(ctx context.Context, key string, opts GetOptions) ([]byte, Info, error)
 	// List returns one page of the keys that begin with prefix, in byte order,
 	// beginning behind after (exclusive; "" for the first page).
@@ -41,11 +41,25 @@ type PutOptions struct {
 
 // GetOptions bound what a Get reads.
 type GetOptions struct {
-	Limit int64 // bytes; a larger object is refused (TooLarge) without reading it
-	// Enough, if set, sees the first Head bytes of an object that has more. If it
-	// returns true, nothing more is read and those bytes are returned.
-	Head   int64
-	Enough func(head []byte) bool
+	Limit int64 // bytes; a larger object is refused (TooLarge), without reading it if the store says its size
+	// Need, if set, is shown what was read so far, nothing at first, and returns how
+	// many bytes of the object are needed in all. When there are as many, it is asked
+	// again, until they are enough or the object ends. What is behind them is not read.
+	// It must not keep or change the slice.
+	Need func(read []byte) int64
+}
+
+// Next returns how many bytes an implementation of Get is to read behind those that
+// it has read; 0 or less: they are enough. Whoever needs Limit bytes gets one more to
+// read, which tells that the object is too large.
+func (o GetOptions) Next(read []byte) int64 {
+	need := o.Limit + 1
+	if o.Need != nil {
+		if n := o.Need(read); n < o.Limit {
+			need = n
+		}
+	}
+	return need - int64(len(read))
 }
 
 // Info is what the store said about an object. Fields that the answer did not

@@ -144,10 +144,24 @@ func (f *Fake) Get(ctx context.Context, key string, opts GetOptions) (data []byt
 	if err != nil {
 		return nil, Info{}, err
 	}
-	if opts.Enough != nil && info.Size > opts.Head && opts.Enough(data[:opts.Head]) {
-		data, info.Size = data[:opts.Head], opts.Head
-	}
+	data = data[:opts.needed(data)]
+	info.Size = int64(len(data))
 	return data, info, nil
+}
+
+// needed returns how many bytes of data are read.
+func (o GetOptions) needed(data []byte) int64 {
+	var read int64
+	for {
+		next := o.Next(data[:read])
+		if left := int64(len(data)) - read; next > left {
+			return int64(len(data))
+		}
+		if next <= 0 {
+			return read
+		}
+		read += next
+	}
 }
 
 // List implements Bucket.

@@ -26,6 +26,11 @@ func FuzzOpen(f *testing.F) {
 		data := ageSeal(t, func([]age.Recipient) []age.Recipient { return recipient }, plain)
 		salvaged, damage, err := opener.Salvage(storedAs(testID), data)
 		fl, openErr := opener.Open(storedAs(testID), data)
+		for _, n := range []int{len(data) - 1, len(data) - len(plain)/2} {
+			if err := opener.judge(data[:n]); err != nil && !errors.Is(err, errHeadEnds) {
+				requireSame(t, openErr, err)
+			}
+		}
 		if err != nil {
 			require.Nil(t, salvaged)
 			require.Nil(t, fl)
@@ -49,6 +54,14 @@ func FuzzOpen(f *testing.F) {
 		require.NoError(t, writeArchive(&again, archive{fl.RawManifest, fl.RawSignature, fl.Manifest.Records, fl.Frames}))
 		require.True(t, bytes.Equal(plain, again.Bytes()))
 	})
+}
+
+// requireSame asserts that two errors of an Opener mean the same.
+func requireSame(t testing.TB, want, got error) {
+	t.Helper()
+	e, ok := errors.AsType[*Error](want)
+	require.True(t, ok, "not an *Error: %v", want)
+	requireReason(t, got, e.Bad, e.Reason)
 }
 
 // goodArchive is the archive of a flare with one record.

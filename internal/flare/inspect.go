@@ -15,7 +15,7 @@ type Inspection struct {
 // for people: what it returns may be the invention of anybody who can write to
 // the bucket. It fails with an *Error if the manifest cannot be read.
 func (p *Opener) Inspect(data []byte) (*Inspection, error) {
-	head, err := p.openHead(data)
+	head, err := p.openHead(data, nil)
 	if err != nil {
 		return nil, err
 	}

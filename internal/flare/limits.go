@@ -3,10 +3,9 @@ package flare
 // The limits of a flare. Writers stay below them and readers refuse what is
 // above: both sides read them from here.
 const (
-	MaxObject  = 64 << 20                // bytes of a sealed flare
-	MaxRecords = 16_384                  // records in one flare
-	MaxRawSize = 64 << 20                // bytes of one record before compression
-	HeadSize   = maxAgeHeader + ageNonce // bytes of a flare that show who can open it
+	MaxObject  = 64 << 20 // bytes of a sealed flare
+	MaxRecords = 16_384   // records in one flare
+	MaxRawSize = 64 << 20 // bytes of one record before compression
 
 	maxManifest   = 4 << 20  // bytes of manifest.json
 	maxSignature  = 8 << 10  // bytes of manifest.json.sig

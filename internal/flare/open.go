@@ -67,7 +67,7 @@ func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
 	if !frame.IsHex32(o.ID) {
 		return nil, nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
 	}
-	head, err := p.openHead(data)
+	head, err := p.openHead(data, nil)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -91,17 +91,6 @@ func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
 	return f, damage, nil
 }
 
-// CheckHead returns what Open would say of any object that begins with head, which
-// is HeadSize bytes, and nil if that depends on the rest: it tells what is no flare,
-// or not for these identities, from the first bytes.
-func (p *Opener) CheckHead(head []byte) error {
-	if err := checkAgeHeader(head); err != nil {
-		return bad(Malformed, err)
-	}
-	_, _, err := p.decrypt(head)
-	return err
-}
-
 // head is the part of a flare that is read before its signature is verified.
 type head struct {
 	identity  int
@@ -111,14 +100,20 @@ type head struct {
 	archive   *ustarReader // behind the signature
 }
 
-func (p *Opener) openHead(data []byte) (*head, error) {
+// openHead reads the head of a flare that begins with data; rest is what comes
+// behind that, nil for nothing.
+func (p *Opener) openHead(data []byte, rest io.Reader) (*head, error) {
 	if len(data) > MaxObject {
 		return nil, bad(Malformed, fmt.Errorf("%d bytes, more than %d", len(data), MaxObject))
 	}
 	if err := checkAgeHeader(data); err != nil {
 		return nil, bad(Malformed, err)
 	}
-	plain, identity, err := p.decrypt(data)
+	src := io.Reader(bytes.NewReader(data))
+	if rest != nil {
+		src = io.MultiReader(src, rest)
+	}
+	plain, identity, err := p.decrypt(src)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +143,7 @@ func (h *head) decode() (*Manifest, error) {
 }
 
 // decrypt returns the plaintext, and which identity opened it.
-func (p *Opener) decrypt(data []byte) (io.Reader, int, error) {
+func (p *Opener) decrypt(src io.Reader) (io.Reader, int, error) {
 	if len(p.Identities) == 0 {
 		return nil, 0, notNow(NoIdentity, errors.New("no identity is configured"))
 	}
@@ -157,7 +152,7 @@ func (p *Opener) decrypt(data []byte) (io.Reader, int, error) {
 	for i, id := range p.Identities {
 		identities[i] = noting{id, func() { opened = i }}
 	}
-	plain, err := age.Decrypt(bytes.NewReader(data), identities...)
+	plain, err := age.Decrypt(src, identities...)
 	if _, ok := errors.AsType[*age.NoIdentityMatchError](err); ok {
 		return nil, 0, notNow(NoIdentity, errors.New("none of the identities opens it"))
 	}

@@ -80,9 +80,9 @@ type Keys struct {
 // be used concurrently.
 type Opener interface {
 	Open(o flare.Object, data []byte) (*flare.Flare, error)
-	// CheckHead says what Open would say of any object that begins with head, which
-	// is flare.HeadSize bytes; nil if the rest matters.
-	CheckHead(head []byte) error
+	// Look returns what Open would say of any object that begins with head, or, if the
+	// rest matters, how many bytes it needs to say more.
+	Look(head []byte) (need int64, err error)
 }
 
 // Observer is told of changes of state, once each. Its functions may be nil and

@@ -3,12 +3,16 @@ package recovery
 import (
 	"bytes"
 	"context"
+	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/pdata/plog"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -27,17 +31,27 @@ func (b *metered) Get(ctx context.Context, key string, opts bucket.GetOptions) (
 	if !strings.HasPrefix(key, "f/") {
 		return b.Bucket.Get(ctx, key, opts)
 	}
-	altered, enough := b.alters > 0, opts.Enough
+	altered, need := b.alters > 0, opts.Need
 	b.alters--
-	opts.Enough = func(head []byte) bool {
-		if altered {
-			head[0] ^= 1
+	opts.Need = func(read []byte) int64 {
+		if altered && len(read) > 0 {
+			read[0] ^= 1
 		}
-		return enough(head)
+		return need(read)
 	}
 	data, info, err := b.Bucket.Get(ctx, key, opts)
 	b.read = append(b.read, len(data))
 	return data, info, err
+}
+
+// metering runs f in a new world that counts what is read.
+func metering(t *testing.T, f func(w *world, x *metered)) {
+	t.Helper()
+	inWorld(t, func(w *world) {
+		x := &metered{Bucket: w.bucket}
+		w.set.Bucket = x
+		f(w, x)
+	})
 }
 
 // large returns a frame that no flare of HeadSize holds.
@@ -49,14 +63,12 @@ func (w *world) large() frame.Frame {
 	return w.logs("acme/host-17", 1, body.String())
 }
 
-// TestTheHeadIsEnough: of an object that begins as no flare does, or as one for
-// somebody else, recovery fetches the beginning and no more.
+// TestTheHeadIsEnough: of an object that begins as no flare does, or as one for or
+// of somebody else, recovery fetches the beginning and no more.
 func TestTheHeadIsEnough(t *testing.T) {
 	const head = flare.HeadSize
 	t.Run("no flare", func(t *testing.T) {
-		inWorld(t, func(w *world) {
-			x := &metered{Bucket: w.bucket}
-			w.set.Bucket = x
+		metering(t, func(w *world, x *metered) {
 			w.put(flare.Key("f/", frame.RandomHex()), make([]byte, 8<<20))
 			w.run(time.Minute)
 			require.Equal(t, []int{head, head}, x.read, "it is looked at twice before it is put away")
@@ -64,9 +76,7 @@ func TestTheHeadIsEnough(t *testing.T) {
 		})
 	})
 	t.Run("for somebody else", func(t *testing.T) {
-		inWorld(t, func(w *world) {
-			x := &metered{Bucket: w.bucket}
-			w.set.Bucket = x
+		metering(t, func(w *world, x *metered) {
 			mine, f := w.id, w.large()
 			other, err := age.GenerateX25519Identity()
 			require.NoError(t, err)
@@ -86,19 +96,47 @@ func TestTheHeadIsEnough(t *testing.T) {
 			require.Equal(t, 1, w.gateway.got[f.BatchID])
 		})
 	})
-	t.Run("wrong bytes on the way", func(t *testing.T) {
-		inWorld(t, func(w *world) {
-			x := &metered{Bucket: w.bucket, alters: 1}
-			w.set.Bucket = x
+	t.Run("of a stranger", func(t *testing.T) {
+		metering(t, func(w *world, x *metered) {
 			f := w.large()
-			id := w.flare("acme/host-17", f)
-			data := w.bytes(flare.Key("f/", id))
-			w.run(10 * time.Minute)
-			require.Equal(t, []int{head, head, len(data)}, x.read, "the second look differed: that condemns the store")
-			require.Equal(t, []string{"recovered"}, w.states())
+			data := w.bytes(flare.Key("f/", w.flare("evil/host-1", f)))
+			l := w.run(time.Minute)
+			require.Equal(t, []int{head}, x.read)
+			require.Equal(t, []string{"waiting unknown_signer"}, w.states())
+			w.trust(append(w.trusted, "evil/host-1")...)
+			w.resume(l, time.Minute)
+			require.Equal(t, []int{head, len(data)}, x.read, "enrolled at last")
+			require.Equal(t, []string{"waiting unknown_signer", "recovered"}, w.states())
 			require.Equal(t, 1, w.gateway.got[f.BatchID])
-			require.Len(t, w.paths, 2)
 		})
+	})
+	t.Run("revoked", func(t *testing.T) {
+		metering(t, func(w *world, x *metered) {
+			w.flare("acme/host-17", w.large())
+			w.keysWith(func(_ *Keys, o *flare.Opener) {
+				var err error
+				o.Revoked, err = flare.ParseRevoked(strings.NewReader("principal:acme/host-17\n"))
+				require.NoError(t, err)
+			})
+			w.run(time.Minute)
+			require.Equal(t, []int{head, head}, x.read)
+			require.Equal(t, []string{"quarantined revoked"}, w.states())
+		})
+	})
+}
+
+// TestTheHeadIsAlteredOnTheWay: bytes that differ when they are looked at again
+// condemn the store, not the flare.
+func TestTheHeadIsAlteredOnTheWay(t *testing.T) {
+	metering(t, func(w *world, x *metered) {
+		x.alters = 1
+		f := w.large()
+		data := w.bytes(flare.Key("f/", w.flare("acme/host-17", f)))
+		w.run(10 * time.Minute)
+		require.Equal(t, []int{flare.HeadSize, flare.HeadSize, len(data)}, x.read)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Equal(t, 1, w.gateway.got[f.BatchID])
+		require.Len(t, w.paths, 2)
 	})
 }
 
@@ -112,25 +150,74 @@ func TestCutOffInTheHead(t *testing.T) {
 	})
 }
 
-// whole is a store behind a proxy that hides the length of what it hands out the
-// second time: then nobody can tell that an object has more than its head.
-type whole struct{ metered }
-
-func (b *whole) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
-	if strings.HasPrefix(key, "f/") && len(b.read) > 0 {
-		opts.Enough = func([]byte) bool { return false }
-	}
-	return b.metered.Get(ctx, key, opts)
+// shortened hands out less of the next flare than there is.
+type shortened struct {
+	bucket.Bucket
+	struck int
 }
 
-func TestTheSecondLookMayShowMore(t *testing.T) {
+func (b *shortened) Get(ctx context.Context, key string, opts bucket.GetOptions) ([]byte, bucket.Info, error) {
+	data, info, err := b.Bucket.Get(ctx, key, opts)
+	if strings.HasPrefix(key, "f/") && b.struck == 0 {
+		b.struck++
+		data = data[:len(data)-1]
+	}
+	return data, info, err
+}
+
+// TestCutOffOnTheWay: an answer that ended too early without anybody noticing
+// condemns no flare: the second look is at the whole.
+func TestCutOffOnTheWay(t *testing.T) {
 	inWorld(t, func(w *world) {
-		x := &whole{metered{Bucket: w.bucket}}
+		x := &shortened{Bucket: w.bucket}
 		w.set.Bucket = x
-		w.put(flare.Key("f/", frame.RandomHex()), make([]byte, 2*flare.HeadSize))
-		w.run(time.Minute)
-		require.Equal(t, []int{flare.HeadSize, 2 * flare.HeadSize}, x.read)
-		require.Equal(t, []string{"quarantined malformed"}, w.states())
-		require.Empty(t, w.paths)
+		f := w.large()
+		w.flare("acme/host-17", f)
+		w.run(10 * time.Minute)
+		require.Equal(t, 1, x.struck)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Equal(t, 1, w.gateway.got[f.BatchID])
+		require.Len(t, w.paths, 2)
 	})
+}
+
+// TestMemoryIsGivenBackForWhatWasRead: the memory of a large object is given back
+// at once, which stops the process for a moment, and there is none to give back of
+// one of which the beginning was enough.
+func TestMemoryIsGivenBackForWhatWasRead(t *testing.T) {
+	collections := func(fill func(w *world)) (n uint32) {
+		inWorld(t, func(w *world) {
+			fill(w)
+			var before, after runtime.MemStats
+			runtime.ReadMemStats(&before)
+			w.run(time.Minute)
+			runtime.ReadMemStats(&after)
+			require.Len(t, w.events, 1)
+			n = after.NumForcedGC - before.NumForcedGC
+		})
+		return n
+	}
+	noise := make([]byte, largeObject+1<<20)
+	_, err := rand.NewChaCha8([32]byte{1}).Read(noise)
+	require.NoError(t, err)
+	large := func(w *world, agent string) {
+		var frames []frame.Frame
+		for piece := range slices.Chunk(noise, 1<<20) {
+			ld := plog.NewLogs()
+			ld.ResourceLogs().AppendEmpty().ScopeLogs().AppendEmpty().LogRecords().AppendEmpty().Body().SetEmptyBytes().FromRaw(piece)
+			frames = append(frames, w.frameOf(agent, ld))
+		}
+		w.flare(agent, frames...)
+	}
+	require.EqualValues(t, 2, collections(func(w *world) { large(w, "acme/host-17") }), "the sealed bytes, the records")
+	require.Zero(t, collections(func(w *world) { large(w, "evil/host-1") }))
+	require.Zero(t, collections(func(w *world) { w.put(flare.Key("f/", frame.RandomHex()), noise) }))
+	require.EqualValues(t, 2, collections(func(w *world) { // behind the head it is damaged
+		large(w, "acme/host-17")
+		key := "f/" + w.under("f/")[0]
+		data := w.bytes(key)
+		data[len(data)-1] ^= 1
+		_, err := w.bucket.Put(t.Context(), key, frame.Bytes(data), bucket.PutOptions{})
+		require.NoError(t, err)
+	}), "both looks")
 }

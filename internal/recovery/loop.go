@@ -179,7 +179,6 @@ func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 // visitOne visits an object and notes what came of it.
 func (l *Loop) visitOne(ctx context.Context, o object) {
 	err := l.visit(ctx, o)
-	l.release(o.Size)
 	l.recount(o)
 	if l.breaks(err) {
 		l.memo(o).failures++

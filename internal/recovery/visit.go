@@ -47,7 +47,6 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
 	}
 	fl, badDrill, err := l.open(ctx, o, keys)
-	l.release(o.Size) // of the sealed bytes
 	if err != nil {
 		return l.notOpened(ctx, o, m, err)
 	}
@@ -55,7 +54,9 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		m.work = newWork()
 	}
 	m.work.verified(keys, fl)
-	return l.take(ctx, o, m, fl, badDrill)
+	err = l.take(ctx, o, m, fl, badDrill)
+	l.release(o.Size) // of the records
+	return err
 }
 
 // open fetches a flare, verifies it, and decodes it if it is a drill: badDrill
@@ -69,29 +70,36 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	// crash from here until untry: the marker stays and the next process counts
 	// it, so that a flare that kills every process that opens it is put away
 	// unopened after three of them.
-	var refused error // by the first bytes: the rest is not fetched
-	data, info, err := l.bucket.Get(ctx, o.Key, upTo(func(head []byte) bool {
-		refused = keys.Opener.CheckHead(head)
-		return refused != nil
-	}))
+	var judged error // by the beginning alone: nothing behind it is fetched
+	data, info, err := l.bucket.Get(ctx, o.Key, bucket.GetOptions{Limit: flare.MaxObject, Need: func(read []byte) (need int64) {
+		need, judged = keys.Opener.Look(read)
+		return need
+	}})
 	if err != nil {
 		return nil, nil, getFailed(err)
 	}
 	l.round.read = true
-	l.frugally(o.Size, func() {
-		if err = refused; err != nil {
-			return
+	read := int64(len(data))
+	var sum [sha256.Size]byte
+	l.frugally(read, func() {
+		if err = judged; err == nil {
+			fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
 		}
-		fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
-		if err == nil && fl.Manifest.Reason == flare.Drill {
+		switch {
+		case isBad(err):
+			sum = sha256.Sum256(data)
+		case err == nil && fl.Manifest.Reason == flare.Drill:
 			badDrill = checkDrill(fl)
 		}
-	})
-	if bad, ok := errors.AsType[*flare.Error](err); ok && bad.Bad {
-		sum := sha256.Sum256(data)
 		data = nil
-		l.release(o.Size) // one copy of a large object in memory is enough
-		if err := l.readAgain(ctx, o, sum, refused != nil); err != nil {
+	})
+	l.release(read) // of the sealed bytes: one copy of a large object in memory is enough
+	if isBad(err) {
+		need := int64(flare.MaxObject)
+		if judged != nil {
+			need = read
+		}
+		if err := l.readAgain(ctx, o, need, sum); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -102,22 +110,22 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	return fl, badDrill, nil
 }
 
-// upTo returns what a Get of a flare reads: all of it, unless its head is enough.
-func upTo(enough func(head []byte) bool) bucket.GetOptions {
-	return bucket.GetOptions{Limit: flare.MaxObject, Head: flare.HeadSize, Enough: enough}
+// isBad reports whether err is for ever.
+func isBad(err error) bool {
+	e, ok := errors.AsType[*flare.Error](err)
+	return ok && e.Bad
 }
 
 // readAgain fetches what an object that is to be put away as bad was judged by once
 // more. Bytes that differ were altered on the way, and prove nothing against it.
-func (l *Loop) readAgain(ctx context.Context, o object, sum [sha256.Size]byte, byHead bool) error {
-	data, _, err := l.bucket.Get(ctx, o.Key, upTo(func([]byte) bool { return byHead }))
+func (l *Loop) readAgain(ctx context.Context, o object, need int64, sum [sha256.Size]byte) error {
+	data, _, err := l.bucket.Get(ctx, o.Key, bucket.GetOptions{Limit: flare.MaxObject, Need: func([]byte) int64 { return need }})
 	if err != nil {
 		return getFailed(err)
 	}
-	if byHead { // an answer that does not say its length shows more
-		data = data[:min(len(data), flare.HeadSize)]
-	}
-	if sha256.Sum256(data) != sum {
+	same, read := sha256.Sum256(data) == sum, int64(len(data))
+	l.release(read)
+	if !same {
 		return bucketPath(fmt.Errorf("%s: the store handed out other bytes the second time", o.Key))
 	}
 	return nil

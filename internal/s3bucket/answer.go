@@ -1,6 +1,7 @@
 package s3bucket
 
 import (
+	"bytes"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -54,29 +55,31 @@ func (c *Client) read(r *request, resp *http.Response) (*answer, error) {
 	return &answer{header: resp.Header, body: body, date: date}, nil
 }
 
-// readAll reads the body of resp unless it is larger than the limit, or its head
-// if that is enough: the rest is cut off with the connection then.
+// readAll reads the body of resp unless it is larger than the limit, or as much of
+// it as is needed: the rest is cut off with the connection then.
 func readAll(resp *http.Response, o bucket.GetOptions) ([]byte, error) {
 	if resp.ContentLength > o.Limit {
 		return nil, errTooLarge
 	}
-	if n := resp.ContentLength; n >= 0 {
-		var head []byte
-		if o.Enough != nil && n > o.Head {
-			head = make([]byte, o.Head)
-			if _, err := io.ReadFull(resp.Body, head); err != nil || o.Enough(head) {
-				return head, err
-			}
+	var body bytes.Buffer
+	for {
+		next := o.Next(body.Bytes())
+		if next <= 0 {
+			return body.Bytes(), nil
 		}
-		body := make([]byte, n)
-		_, err := io.ReadFull(resp.Body, body[copy(body, head):])
-		return body, err
+		if left := resp.ContentLength - int64(body.Len()); left >= 0 {
+			body.Grow(int(min(next, left)) + bytes.MinRead) // ReadFrom needs no more: a large body is copied once
+		}
+		n, err := body.ReadFrom(io.LimitReader(resp.Body, next))
+		switch {
+		case err != nil:
+			return nil, err
+		case int64(body.Len()) > o.Limit:
+			return nil, errTooLarge
+		case n < next:
+			return body.Bytes(), nil
+		}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, o.Limit+1))
-	if err == nil && int64(len(body)) > o.Limit {
-		err = errTooLarge
-	}
-	return body, err
 }
 
 // note is S3's error document.

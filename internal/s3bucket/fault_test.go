@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -277,31 +276,4 @@ func TestDeleteOfNothing(t *testing.T) {
 	info, err := b.Delete(t.Context(), "f/k")
 	require.NoError(t, err)
 	require.False(t, info.Date.IsZero())
-}
-
-// TestTheRestIsNotFetched: a body whose head is enough is cut off, and the next
-// call has a connection.
-func TestTheRestIsNotFetched(t *testing.T) {
-	const size, head = 256 << 20, 1000
-	sent := make(chan int, 1)
-	b := serve(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("ETag", `"tag"`)
-		w.Header().Set("Content-Length", strconv.Itoa(size))
-		n, piece := 0, make([]byte, 32<<10)
-		for n < size {
-			m, err := w.Write(piece)
-			if n += m; err != nil {
-				break
-			}
-		}
-		sent <- n
-	})
-	for range 2 {
-		data, _, err := b.Get(t.Context(), "f/k", bucket.GetOptions{
-			Limit: size, Head: head, Enough: func(p []byte) bool { return len(p) == head },
-		})
-		require.NoError(t, err)
-		require.Len(t, data, head)
-		require.Less(t, <-sent, size/2, "what two sockets hold was on its way")
-	}
 }

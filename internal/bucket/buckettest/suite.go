@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -241,21 +242,25 @@ func testGetLimit(t *testing.T, s store) {
 func testGetHead(t *testing.T, s store) {
 	s.put(t, s.dir+"five", "12345")
 	for _, c := range []struct {
-		head   int64
-		enough bool
-		shown  string
-		want   string
+		needs []int64  // the answers, in order; the last one is given again
+		shown []string // what was read when they were given
+		want  string
 	}{
-		{0, true, "", ""},
-		{2, true, "12", "12"},
-		{2, false, "12", "12345"},
-		{5, true, "never", "12345"},
-		{6, true, "never", "12345"},
+		{[]int64{0}, []string{""}, ""},
+		{[]int64{-1}, []string{""}, ""},
+		{[]int64{2}, []string{"", "12"}, "12"},
+		{[]int64{2, 1}, []string{"", "12"}, "12"},
+		{[]int64{2, 3, 4}, []string{"", "12", "123", "1234"}, "1234"},
+		{[]int64{2, 5}, []string{"", "12"}, "12345"},
+		{[]int64{2, 6}, []string{"", "12"}, "12345"},
+		{[]int64{5}, []string{""}, "12345"},
+		{[]int64{6}, []string{""}, "12345"},
+		{[]int64{math.MaxInt64}, []string{""}, "12345"},
 	} {
-		shown := "never"
-		opts := bucket.GetOptions{Limit: 5, Head: c.head, Enough: func(head []byte) bool {
-			shown = string(head)
-			return c.enough
+		var shown []string
+		opts := bucket.GetOptions{Limit: 5, Need: func(read []byte) int64 {
+			shown = append(shown, string(read))
+			return c.needs[min(len(shown), len(c.needs))-1]
 		}}
 		data, info, err := s.Get(t.Context(), s.dir+"five", opts)
 		require.NoError(t, err)
