@@ -14,13 +14,13 @@ import (
 // drill adds one, which has no part in any of what is counted.
 func (m *model) drill(t *rapid.T) {
 	data := []byte("a drill")
-	has := slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.drill && f.state != "out" })
+	has := slices.ContainsFunc(m.all, func(f *modelFrame) bool { return f.kind == Drill && f.state != "out" })
 	if !m.r.AddDrill(data, 7, m.now) {
 		require.True(t, has || m.ended || m.r.short(1) > 0)
 		return
 	}
 	require.False(t, has, "one at a time")
-	m.add(m.r.drill, &modelFrame{signal: frame.Logs, from: m.now, items: 1, content: data, state: "drilling", drill: true})
+	m.add(m.r.drill, &modelFrame{signal: frame.Logs, from: m.now, items: 1, content: data, state: "drilling", kind: Drill})
 }
 
 func (m *model) take(t *rapid.T) {

@@ -170,7 +170,7 @@ func (m *model) park(t *rapid.T) {
 	m.r.Park(f.f)
 	f.trying, f.borrowed = false, false
 	if f.state == "sending" {
-		f.state, f.parked = "parked", true
+		f.state, f.kind = "parked", Parked
 		m.want[f.signal].Rejected += f.items
 	}
 }

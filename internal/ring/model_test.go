@@ -46,8 +46,7 @@ type modelFrame struct {
 	borrowed bool
 	acked    bool
 	rejected int64
-	parked   bool
-	drill    bool
+	kind     Kind // of the flare that takes it
 	leased   bool // before
 }
 
@@ -186,7 +185,7 @@ func (f *modelFrame) isHeld() bool {
 	case "open", "sealing", "held", "sending":
 		return true
 	}
-	return f.state == "flaring" && !f.parked && !f.drill
+	return f.state == "flaring" && f.kind == Telemetry
 }
 
 func (m *model) check(t *rapid.T) {
@@ -202,7 +201,7 @@ func (m *model) check(t *rapid.T) {
 		}
 		m.see(&v, f)
 		if f.leased {
-			require.Equal(t, f.state == "out" || f.parked, closed(f.f.Done()), "its fate is known in time")
+			require.Equal(t, f.state == "out" || f.kind == Parked, closed(f.f.Done()), "its fate is known in time")
 		}
 	}
 	require.Equal(t, m.want, m.r.Snapshot().Signals)
@@ -232,7 +231,7 @@ func (m *model) see(v *View, f *modelFrame) {
 	case "sending":
 		v.Leased++
 	case "flaring":
-		if !f.drill {
+		if f.kind != Drill {
 			v.Flaring++
 		}
 	case "parked":
