@@ -106,16 +106,7 @@ func (rd *reader) call(ctx context.Context, op, key string, effect func(kind str
 	c, refusal, kind := s.answers(dice, op)
 	done, answered := p.passes(ctx, c, dice, func() { err = effect(kind, dice) })
 	w.happened(s.name+": "+op+": "+when(kind, done), p.name(), what, n, answered)
-	if lease, ok := strings.CutPrefix(key, statePrefix+"lease/"); ok && op == "put" && len(lease) == 1 {
-		switch {
-		case done && err == nil && (!answered || refusal != nil):
-			w.count("leases: written, and nobody was told", 1)
-		case done && bucket.KindOf(err) == bucket.Exists:
-			w.count("leases: not written, another one was faster", 1)
-		case done && err == nil:
-			w.count("leases: written", 1)
-		}
-	}
+	rd.leases(op, key, done && err == nil, !answered || refusal != nil, err)
 	switch {
 	case !answered:
 		return fail(&bucket.Error{Kind: bucket.Unknown, Err: errors.New("no answer")})
@@ -161,6 +152,37 @@ func (s *store) answers(dice *rand.Rand, op string) (c course, refusal *bucket.E
 		mood = "ok"
 	}
 	return fair(dice).fault(dice, mood), s.refuses(mood), mood
+}
+
+// leases counts what becomes of a shard's lease: whether the call changed it, and
+// whether its process does not know.
+func (rd *reader) leases(op, key string, changed, untold bool, err error) {
+	s, p := rd.store, rd.process
+	shard, ok := strings.CutPrefix(key, statePrefix+"lease/")
+	if !ok || len(shard) != 1 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if changed && op == "delete" {
+		delete(s.holders, shard)
+	}
+	if op != "put" {
+		return
+	}
+	switch holder := s.holders[shard]; {
+	case !changed && bucket.KindOf(err) == bucket.Exists:
+		s.w.count("leases: not written, another one was faster", 1)
+	case !changed:
+	case untold:
+		s.w.count("leases: written, and nobody was told", 1)
+	case holder != nil && holder != p && !closed(holder.dead):
+		s.w.count("leases: taken from a process that lives", 1)
+	}
+	if changed {
+		s.w.count("leases: written", 1)
+		s.holders[shard] = p
+	}
 }
 
 // list lists what is there, or what was there when somebody last asked for the same.

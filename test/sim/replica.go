@@ -38,6 +38,7 @@ type process struct {
 	nth     int
 	dead    chan struct{} // closed: it crashed, nothing reaches it any more
 	senders int
+	rate    int64
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -49,6 +50,7 @@ type process struct {
 	acks   [frame.NumSignals]int
 	doubts map[string]int // acks when a request was first refused
 	onWay  int            // requests
+	slot   time.Time      // of the next one
 	asked  []int          // windows, by the latest acks; 0: none
 }
 
@@ -123,13 +125,13 @@ func (rp *replica) start() *process {
 func (rp *replica) settings(p *process) recovery.Settings {
 	w := rp.w
 	jitter := &locked{r: w.dice("jitter", p.name())}
-	p.senders = 1 + rp.r.IntN(4)
+	p.senders, p.rate = 1+rp.r.IntN(4), pick(rp.r, int64(32<<20), 256<<10, 16<<10)
 	return recovery.Settings{
 		Bucket: &reader{store: rp.store, process: p}, Prefix: prefix, StatePrefix: statePrefix,
 		Keys: func() *recovery.Keys { return w.keys.Recovery[now(rp.store.trust).mood] },
 
 		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
-		MaxRate: 32 << 20, Flares: 1 + rp.r.IntN(4), Senders: p.senders, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
+		MaxRate: p.rate, Flares: 1 + rp.r.IntN(4), Senders: p.senders, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
 		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, Lease: rp.store.leases,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {

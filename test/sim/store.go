@@ -31,6 +31,7 @@ type store struct {
 	// mu guards the following.
 	objects map[string]*object     // all it ever took from agents, by id
 	tries   map[string]*process    // who wrote a try marker
+	holders map[string]*process    // who wrote the lease of a shard
 	listed  map[string]bucket.Page // what listings found when they were last true
 }
 

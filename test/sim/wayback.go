@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
@@ -35,7 +36,7 @@ func (wb wayBack) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer
 	n := p.begins("forward " + requestKey(ob, t))
 	dice := g.w.dice(append(what, n)...)
 	c, answer, kind := g.decide(dice, t)
-	p.sends()
+	p.sends(r.Body.Len())
 	done, answered := p.passes(ctx, c, dice, func() { g.w.oracle.returns(ob, t, r.Meta) })
 	p.note(func(p *process) { p.onWay-- })
 	g.w.happened(g.name+": "+when(kind, done), append(what, n, answered)...)
@@ -138,6 +139,9 @@ func (o *Oracle) returns(ob *object, t *try, meta map[string][]string) {
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if ob.marked {
+		o.w.count("recovery: a forward comes in after another one was done, leases: "+strconv.FormatBool(ob.store.leases), 1)
+	}
 	o.log = append(o.log, entry{t.batch, len(t.ids) - len(t.refused)})
 	for _, id := range t.ids {
 		if !slices.Contains(t.refused, id) {
@@ -216,10 +220,16 @@ func (p *process) asks(t *try, window int) {
 }
 
 // sends notes that a record is on its way, and checks that there are no more of
-// them than there may be.
-func (p *process) sends() {
+// them than there may be, and that it is the time for this one.
+func (p *process) sends(stored int64) {
 	w := p.replica.w
 	p.note(func(p *process) {
+		if early := until(p.slot); early > time.Microsecond {
+			w.failf("%s: a record is sent %s before its time", p.name(), early)
+		}
+		if p.slot = time.Now().Add(time.Duration(float64(stored) / float64(p.rate) * float64(time.Second))); until(p.slot) > time.Second {
+			w.count("recovery: a record that the next one waits for", 1)
+		}
 		if p.onWay++; p.onWay > 1 {
 			w.count("recovery: several records on their way", 1)
 		}
