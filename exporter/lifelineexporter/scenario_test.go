@@ -54,7 +54,7 @@ func TestItemsAddUpInEveryScenario(t *testing.T) {
 				prepare(s)
 				a := newAgent(t, newGateway(t, answer).URL, withFlare(s, keyDir(t)), func(cfg *Config) {
 					cfg.Ring.Capacity, cfg.Frame.MaxSize, cfg.Ring.MaxAge = bytesize.MiB, 16*bytesize.KiB, time.Second
-					cfg.Timeout, cfg.ShutdownTimeout = 200*time.Millisecond, 4*time.Second
+					cfg.Timeout, cfg.ShutdownTimeout = 200*time.Millisecond, 8*time.Second
 				}).start()
 				a.scrapeBeside(func() { feed(a, 300) })
 				a.scrapeBeside(a.shutdown)
