@@ -52,6 +52,9 @@ func TestOutages(t *testing.T) {
 	if *runs >= manyRuns {
 		must = append(must, rare...)
 	}
+	if *runs >= mostRuns {
+		must = append(must, seldom...)
+	}
 	if *runs >= fewRuns && !t.Failed() {
 		for _, name := range must {
 			require.Positive(t, total[name], "never happened: %s", name)
