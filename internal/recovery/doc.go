@@ -37,7 +37,7 @@ import (
 )
 
 // Settings configures a Loop. All fields but Refresh, Audience, TenantHeader,
-// Flares, Senders, Lease, Observer and Random are required.
+// Flares, Senders, Lease, Observer, Random and NewID are required.
 type Settings struct {
 	Bucket bucket.Bucket
 	// Refresh is called before every pass to renew what Bucket signs with; nil for
@@ -65,6 +65,7 @@ type Settings struct {
 	QuarantineMaxBytes int64
 	Observer           Observer
 	Random             func() float64 // in [0, 1), spreads load; nil: the process's own
+	NewID              func() string  // 32 random lower-case hex digits, for keys; nil: the process's own
 }
 
 // Keys are what recovery is and whom it trusts. They are immutable.

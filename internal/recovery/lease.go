@@ -248,7 +248,7 @@ var errConditions = errors.New("the store took it although the condition does no
 
 // proveLeases shows that the store honours the conditions of a write.
 func (l *Loop) proveLeases(ctx context.Context) error {
-	key := l.s.leaseKey("probe-" + frame.RandomHex())
+	key := l.s.leaseKey("probe-" + l.s.NewID())
 	if _, err := l.bucket.Put(ctx, key, frame.Bytes(probeText), bucket.PutOptions{IfNoneMatch: true}); err != nil {
 		return proofFailed("write", key, err)
 	}

@@ -44,13 +44,16 @@ func New(s Settings) *Loop {
 	if s.Random == nil {
 		s.Random = rand.Float64
 	}
+	if s.NewID == nil {
+		s.NewID = frame.RandomHex
+	}
 	l := &Loop{
 		s:     s,
 		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
 		line:    line{cutting: make(chan struct{}, 1)},
 		pace:    newPacer(s),
 		keeping: newKeeper(),
-		leases:  leases{me: frame.RandomHex()},
+		leases:  leases{me: s.NewID()},
 		snap:    newSnapshot(),
 	}
 	l.ended = sync.NewCond(&l.state)

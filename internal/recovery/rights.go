@@ -19,7 +19,7 @@ func (l *Loop) prove(ctx context.Context) error {
 		return nil
 	}
 	// crash here: a probe stays in done/; it is swept like an old marker.
-	done, try := l.s.StatePrefix+"done/probe-"+frame.RandomHex(), l.s.StatePrefix+"try/probe"
+	done, try := l.s.StatePrefix+"done/probe-"+l.s.NewID(), l.s.StatePrefix+"try/probe"
 	if err := l.writeRead(ctx, done); err != nil {
 		return err
 	}
@@ -30,7 +30,7 @@ func (l *Loop) prove(ctx context.Context) error {
 		return proofFailed("write", try, err)
 	}
 	// No flare has the last name: it shows the right, and deletes nothing.
-	for _, key := range []string{done, try, l.s.Prefix + "probe-" + frame.RandomHex() + ".age"} {
+	for _, key := range []string{done, try, l.s.Prefix + "probe-" + l.s.NewID() + ".age"} {
 		if _, err := l.bucket.Delete(ctx, key); err != nil {
 			return proofFailed("delete", key, err)
 		}

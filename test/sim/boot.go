@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"strconv"
 	"strings"
@@ -270,8 +269,7 @@ func (b *boot) newID() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.ids++
-	r := b.agent.w.dice("id", b.name(), b.ids)
-	return fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
+	return b.agent.w.id(b.name(), b.ids)
 }
 
 // sealer is the engine's way to its key files. What begins in the same instant as

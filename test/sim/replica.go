@@ -49,6 +49,7 @@ type process struct {
 	acked  map[string]bool // requests that were acked
 	acks   [frame.NumSignals]int
 	doubts map[string]int // acks when a request was first refused
+	ids    int            // drawn
 	onWay  int            // requests
 	slot   time.Time      // of the next one
 	asked  []int          // windows, by the latest acks; 0: none
@@ -132,7 +133,7 @@ func (rp *replica) settings(p *process) recovery.Settings {
 
 		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
 		MaxRate: p.rate, Flares: 1 + rp.r.IntN(4), Senders: p.senders, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
-		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, Lease: rp.store.leases,
+		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, NewID: p.newID, Lease: rp.store.leases,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {
 				if !closed(p.dead) {
@@ -141,6 +142,14 @@ func (rp *replica) settings(p *process) recovery.Settings {
 			},
 		},
 	}
+}
+
+// newID returns what the process takes for random digits.
+func (p *process) newID() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.ids++
+	return p.replica.w.id(p.name(), p.ids)
 }
 
 // die ends the process in an instant.

@@ -70,6 +70,12 @@ func (w *World) dice(thing ...any) *rand.Rand {
 	return rand.New(rand.NewPCG(w.seed, hash(thing))) //nolint:gosec // a seed is what it is for
 }
 
+// id returns the n-th id that somebody draws.
+func (w *World) id(who string, n int) string {
+	r := w.dice("id", who, n)
+	return fmt.Sprintf("%016x%016x", r.Uint64(), r.Uint64())
+}
+
 func hash(parts []any) uint64 {
 	h := fnv.New64a()
 	_, _ = fmt.Fprintln(h, parts...) // a hash takes everything
