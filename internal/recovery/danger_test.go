@@ -176,6 +176,37 @@ func TestSplitsSideBySide(t *testing.T) {
 	})
 }
 
+// An ack proves a refusal only if it came before the server refused: not if it came
+// while the refused record was cut.
+func TestAnAckDuringTheCutProvesNothing(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const agent = "acme/host-17"
+		first, one, other := w.logs(agent, 1, "x"), w.logs(agent, 1, "x"), w.logs(agent, 1, "x")
+		first.Signal = frame.Traces
+		w.flare(agent, first, one, other)
+		attempts := map[frame.BatchID]int{}
+		w.gateway.answer = func(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
+			id := frame.BatchID(r.Header[frame.HeaderBatchID])
+			attempts[id]++
+			switch {
+			case id == one.BatchID && attempts[id] <= 2:
+				return otlpsend.Answer{Verdict: otlpsend.TooLarge, Err: errDead}
+			case id == other.BatchID && attempts[id] == 1:
+				return otlpsend.Answer{Verdict: otlpsend.BadData, Err: errDead}
+			case id == other.BatchID:
+				sleep(ctx, time.Second/2) // so that the cut has begun, and takes half a second more
+			}
+			return otlpsend.Answer{}
+		}
+		w.set.Senders = 4
+		w.set.Transport = narrow{w.gateway, 4}
+		w.set.Bucket = &slowMarker{Bucket: w.bucket, w: w}
+		w.run(2 * time.Minute)
+		require.Equal(t, []string{"waiting refused", "recovered"}, w.states())
+		require.Equal(t, map[frame.BatchID]int{first.BatchID: 1, one.BatchID: 3, other.BatchID: 2}, attempts)
+	})
+}
+
 // splits counts the halves that arrived.
 func (g *gateway) splits() (n int) {
 	for id := range g.got {

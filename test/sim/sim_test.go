@@ -62,23 +62,6 @@ func TestOutages(t *testing.T) {
 	}
 }
 
-// TestSeedsThatFailed plays seeds that found something before it was mended. What
-// the world of a seed is like changes with the simulation, so they are places where
-// things were close together, and no proof: the proof is a test of the part.
-func TestSeedsThatFailed(t *testing.T) {
-	keys := testKeys(t)
-	for s, what := range map[uint64]string{
-		118:   "after a flare was given up, a frame's first refusal was believed as if others had been acked meanwhile",
-		145:   "a recovery took its own try markers, of splits whose writing had no answer, for those of dead processes",
-		20430: "a record was proven bad by an ack that came after its second refusal, while it was being cut",
-	} {
-		t.Run(fmt.Sprintf("seed=%d", s), func(t *testing.T) {
-			t.Log(what)
-			run(t, s, keys)
-		})
-	}
-}
-
 // run lives through one seed in a bubble of its own.
 func run(t *testing.T, seed uint64, keys *Keys) (r Report) {
 	t.Helper()
