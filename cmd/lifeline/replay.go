@@ -63,7 +63,7 @@ done marker is written first, so that no copy is sent again.`,
 }
 
 func (f *replayFlags) run(c *cobra.Command, d *desk, items []item, asJSON bool) (err error) {
-	client, settings, err := f.client(c.Context(), d)
+	client, gateway, err := f.target(c.Context(), d)
 	if err != nil {
 		return err
 	}
@@ -77,7 +77,7 @@ func (f *replayFlags) run(c *cobra.Command, d *desk, items []item, asJSON bool) 
 			err = e
 		}
 	}()
-	r := &replay{desk: d, forwarder: recovery.NewForwarder(settings, f.patience), journal: seen, remove: f.remove}
+	r := &replay{desk: d, forwarder: recovery.NewForwarder(gateway, f.patience), journal: seen, remove: f.remove}
 	return tally(c, items, "replayed", func(ctx context.Context, it item) (bool, error) {
 		res, err := r.one(ctx, it)
 		ok := res.State == stateReplayed || res.State == stateSkipped
@@ -88,32 +88,32 @@ func (f *replayFlags) run(c *cobra.Command, d *desk, items []item, asJSON bool) 
 	})
 }
 
-// client makes the client of the target, and the settings of forwarding.
-func (f *replayFlags) client(ctx context.Context, d *desk) (otlpsend.Client, recovery.Settings, error) {
-	s := recovery.Settings{Audience: d.keys.audience, MaxRate: 1 << 40, Timeout: 30 * time.Second}
+// target makes the client of the gateway, and says how records go there.
+func (f *replayFlags) target(ctx context.Context, d *desk) (otlpsend.Client, recovery.Gateway, error) {
+	g := recovery.Gateway{Audience: d.keys.audience, MaxRate: 1 << 40, Timeout: 30 * time.Second}
 	var forward flarerecoveryextension.ForwardConfig
 	if d.conf != nil {
 		forward = d.conf.Forward
-		s.Timeout, s.TenantHeader, s.MaxRate = forward.Timeout, forward.TenantHeader, int64(d.conf.MaxRate)
+		g.Timeout, g.TenantHeader, g.MaxRate = forward.Timeout, forward.TenantHeader, int64(d.conf.MaxRate)
 	}
 	if f.to != "" {
 		http := otlpclient.DefaultHTTP()
 		http.Endpoint = f.to
-		forward = flarerecoveryextension.ForwardConfig{HTTP: configoptional.Some(http), Timeout: s.Timeout, Compression: string(otlpsend.Zstd)}
+		forward = flarerecoveryextension.ForwardConfig{HTTP: configoptional.Some(http), Timeout: g.Timeout, Compression: string(otlpsend.Zstd)}
 		if err := forward.Validate(); err != nil {
-			return nil, s, usagef("--to: %w", err)
+			return nil, g, usagef("--to: %w", err)
 		}
 	} else if d.conf == nil {
-		return nil, s, usagef("--to is missing: name an OTLP/HTTP server, or recovery's configuration with --config")
+		return nil, g, usagef("--to is missing: name an OTLP/HTTP server, or recovery's configuration with --config")
 	}
 	client, err := otlpclient.New(ctx, forward.Server(), noHost{}, component.TelemetrySettings{
 		Logger: zap.NewNop(), MeterProvider: metricnoop.NewMeterProvider(), TracerProvider: tracenoop.NewTracerProvider(),
 	})
 	if err != nil {
-		return nil, s, fmt.Errorf("forward: %w; authenticators of a collector do not run here: use --to, or put what they add under headers", err)
+		return nil, g, fmt.Errorf("forward: %w; authenticators of a collector do not run here: use --to, or put what they add under headers", err)
 	}
-	s.Transport = client
-	return client, s, nil
+	g.Transport = client
+	return client, g, nil
 }
 
 // noHost is a collector without extensions.

@@ -107,8 +107,11 @@ func (e *recoveryExtension) settings(t otlpsend.Transport, r *reporter) recovery
 			r.keys(ring.problem())
 			return keys
 		},
-		Transport: t, Timeout: e.cfg.Forward.Timeout,
-		Audience: e.cfg.Audience, TenantHeader: e.cfg.Forward.TenantHeader, MaxRate: int64(e.cfg.MaxRate), Flares: visits, Senders: senders, Lease: e.cfg.Lease,
+		Gateway: recovery.Gateway{
+			Transport: t, Timeout: e.cfg.Forward.Timeout, Audience: e.cfg.Audience, TenantHeader: e.cfg.Forward.TenantHeader,
+			MaxRate: int64(e.cfg.MaxRate), Senders: senders,
+		},
+		Flares: visits, Lease: e.cfg.Lease,
 		PollInterval: e.cfg.PollInterval, MaxAge: e.cfg.MaxAge, QuarantineMaxBytes: int64(e.cfg.Quarantine.MaxBytes),
 		Observer: recovery.Observer{Path: r.path, Flare: r.flare},
 	}

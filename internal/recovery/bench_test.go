@@ -52,7 +52,7 @@ func BenchmarkRecover(b *testing.B) {
 		left := len(l.sealed)
 		loop := New(Settings{
 			Bucket: store, Prefix: "f/", StatePrefix: "lifeline/", Keys: func() *Keys { return l.keys },
-			Transport: client, Timeout: time.Minute, MaxRate: 1 << 40, Flares: 8, Senders: 8,
+			Gateway: Gateway{Transport: client, Timeout: time.Minute, MaxRate: 1 << 40, Senders: 8}, Flares: 8,
 			PollInterval: time.Minute, MaxAge: time.Hour, QuarantineMaxBytes: 1,
 			Observer: Observer{
 				Flare: func(e Event) {

@@ -22,12 +22,11 @@ type Forwarder struct {
 	patience time.Duration
 }
 
-// NewForwarder returns a Forwarder. Of the settings it uses Transport, Timeout,
-// Audience, TenantHeader and MaxRate. A gateway that does not take a record is
-// asked again, with growing pauses, for as long as patience.
-func NewForwarder(s Settings, patience time.Duration) *Forwarder {
-	s.Bucket = nowhere{}
-	return &Forwarder{New(s), patience}
+// NewForwarder returns a Forwarder to g, without its Senders. A gateway that does
+// not take a record is asked again, with growing pauses, for as long as patience.
+func NewForwarder(g Gateway, patience time.Duration) *Forwarder {
+	g.Senders = 1
+	return &Forwarder{New(Settings{Bucket: nowhere{}, Gateway: g}), patience}
 }
 
 // Forwarded is what became of a flare's records.

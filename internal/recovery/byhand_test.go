@@ -35,14 +35,14 @@ func TestByHandGoesOnWhereItStopped(t *testing.T) {
 			return otlpsend.Answer{}
 		}
 		w.gateway.answer = dead
-		r, err := NewForwarder(w.set, time.Minute).Forward(w.t.Context(), fl, nil)
+		r, err := NewForwarder(w.set.Gateway, time.Minute).Forward(w.t.Context(), fl, nil)
 		require.ErrorContains(t, err, "gateway: ")
 		require.Greater(t, len(w.gateway.requests), 3, "it did not insist")
 		require.Len(t, r.Acked, 1)
 		require.EqualValues(t, 1, r.Items)
 
 		w.gateway.answer, w.gateway.requests = nil, nil
-		r, err = NewForwarder(w.set, 0).Forward(w.t.Context(), fl, r.Acked)
+		r, err = NewForwarder(w.set.Gateway, 0).Forward(w.t.Context(), fl, r.Acked)
 		require.NoError(t, err)
 		require.NoError(t, r.Refused)
 		require.Len(t, w.gateway.requests, 2)
@@ -58,13 +58,13 @@ func TestByHandTellsRefusedRecords(t *testing.T) {
 		bad, good := w.logs("acme/host-17", 1, "bad"), w.logs("acme/host-17", 1, "good")
 		fl := w.open(w.flare("acme/host-17", bad, good))
 		w.gateway.answer = refuse(bad.BatchID)
-		r, err := NewForwarder(w.set, 0).Forward(w.t.Context(), fl, nil)
+		r, err := NewForwarder(w.set.Gateway, 0).Forward(w.t.Context(), fl, nil)
 		require.NoError(t, err)
 		require.ErrorIs(t, r.Refused, errBad)
 		require.Len(t, r.Acked, 1)
 
 		w.gateway.answer = refuse(bad.BatchID, good.BatchID)
-		r, err = NewForwarder(w.set, 0).Forward(w.t.Context(), fl, nil)
+		r, err = NewForwarder(w.set.Gateway, 0).Forward(w.t.Context(), fl, nil)
 		require.NoError(t, err)
 		require.ErrorIs(t, r.Refused, errDoubt)
 		require.Empty(t, r.Acked)

@@ -107,12 +107,12 @@ func TestPoisonToSplit(t *testing.T) {
 			x := &wire{w: w, when: after, left: 1, dies: true, match: func(_ int, op, key string) bool {
 				return op == "put" && strings.HasPrefix(key, "lifeline/try/"+id+".s")
 			}}
-			w.set.Bucket, w.set.Transport = x, x
+			w.set.Bucket, w.set.Gateway.Transport = x, x
 			w.run(time.Second)
 			require.True(t, x.dead)
 			require.Len(t, w.under("lifeline/try/"), n+1)
 		}
-		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.set.Bucket, w.set.Gateway.Transport = w.bucket, w.gateway
 		w.run(2 * time.Minute)
 		require.Equal(t, []string{"quarantined poison"}, w.states())
 		require.Empty(t, w.under("lifeline/try/"))
@@ -166,7 +166,7 @@ func TestSplitsSideBySide(t *testing.T) {
 		small := w.logs(agent, 1, "x")
 		w.flare(agent, small, w.logs(agent, 1, "x"), w.logs(agent, 1, "x"), w.logs(agent, 2, "x"), w.logs(agent, 2, "x"))
 		w.gateway.answer = tooLarge(small.RawSize + 1)
-		w.set.Senders = 4
+		w.set.Gateway.Senders = 4
 		s := &slowMarker{Bucket: w.bucket, w: w}
 		w.set.Bucket = s
 		w.run(time.Minute)
@@ -198,8 +198,8 @@ func TestAnAckDuringTheCutProvesNothing(t *testing.T) {
 			}
 			return otlpsend.Answer{}
 		}
-		w.set.Senders = 4
-		w.set.Transport = narrow{w.gateway, 4}
+		w.set.Gateway.Senders = 4
+		w.set.Gateway.Transport = narrow{w.gateway, 4}
 		w.set.Bucket = &slowMarker{Bucket: w.bucket, w: w}
 		w.run(2 * time.Minute)
 		require.Equal(t, []string{"waiting refused", "recovered"}, w.states())
@@ -241,7 +241,7 @@ func TestNeighboursOfPoison(t *testing.T) {
 			x := &wire{w: w, when: before, left: 1, dies: true, match: func(_ int, op, key string) bool {
 				return op == "get" && key == flare.Key("f/", deadly)
 			}}
-			w.set.Bucket, w.set.Transport = x, x
+			w.set.Bucket, w.set.Gateway.Transport = x, x
 			w.run(time.Minute)
 			require.True(t, x.dead)
 			if n == 0 {
@@ -250,7 +250,7 @@ func TestNeighboursOfPoison(t *testing.T) {
 				require.Len(t, w.under("lifeline/try/"), n+1)
 			}
 		}
-		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.set.Bucket, w.set.Gateway.Transport = w.bucket, w.gateway
 		w.run(time.Minute)
 		require.Len(t, w.gateway.got, 12)
 		require.Equal(t, []string{"poison/" + deadly + ".age", "probe"}, w.under("lifeline/quarantine/"))

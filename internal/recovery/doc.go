@@ -33,11 +33,10 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
-	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
-// Settings configures a Loop. All fields but Refresh, Audience, TenantHeader,
-// Flares, Senders, Lease, Observer, Random and NewID are required.
+// Settings configures a Loop. All fields but Refresh, Flares, Lease, Observer,
+// Random and NewID are required.
 type Settings struct {
 	Bucket bucket.Bucket
 	// Refresh is called before every pass to renew what Bucket signs with; nil for
@@ -51,14 +50,9 @@ type Settings struct {
 	// are counted and not opened.
 	Keys func() *Keys
 
-	Transport    otlpsend.Transport
-	Timeout      time.Duration // one attempt to forward a record
-	Audience     string        // sent with every record
-	TenantHeader string        // header that carries the principal's tenant; "" for none
-	MaxRate      int64         // stored bytes forwarded per second
-	Flares       int           // worked on at the same time; 0: one
-	Senders      int           // records on their way at the same time; 0: one
-	Lease        bool          // other recoveries work on the same bucket
+	Gateway Gateway
+	Flares  int  // worked on at the same time; 0: one
+	Lease   bool // other recoveries work on the same bucket
 
 	PollInterval       time.Duration
 	MaxAge             time.Duration // how long a flare may take from creation to upload; done markers outlive it

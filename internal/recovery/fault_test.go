@@ -55,7 +55,7 @@ func TestFaults(t *testing.T) {
 						x := &wire{w: w, when: when, left: times, match: func(_ int, op, key string) bool {
 							return op == c.op && strings.HasPrefix(key, c.key) && isProbe(key) == isProbe(c.key)
 						}}
-						w.set.Bucket, w.set.Transport = x, x
+						w.set.Bucket, w.set.Gateway.Transport = x, x
 						l := w.run(time.Hour)
 						require.Positive(t, x.struck, "the fault never struck")
 						w.settled(s, l)
@@ -83,10 +83,10 @@ func TestCrashAtEveryCall(t *testing.T) {
 	for _, width := range []int{1, 8} {
 		clean := 0
 		inWorld(t, func(w *world) {
-			w.set.Flares, w.set.Senders = width, width
+			w.set.Flares, w.set.Gateway.Senders = width, width
 			w.scene()
 			x := &wire{w: w}
-			w.set.Bucket, w.set.Transport = x, x
+			w.set.Bucket, w.set.Gateway.Transport = x, x
 			w.run(time.Second)
 			clean = x.calls
 		})
@@ -94,7 +94,7 @@ func TestCrashAtEveryCall(t *testing.T) {
 		for n := 1; n <= clean; n++ {
 			for _, when := range []moment{before, after} {
 				inWorld(t, func(w *world) {
-					w.set.Flares, w.set.Senders = width, width
+					w.set.Flares, w.set.Gateway.Senders = width, width
 					w.diesAt(n, when)
 				})
 			}
@@ -106,11 +106,11 @@ func TestCrashAtEveryCall(t *testing.T) {
 func (w *world) diesAt(n int, when moment) {
 	s := w.scene()
 	x := &wire{w: w, when: when, left: 1, dies: true, match: func(call int, _, _ string) bool { return call == n }}
-	w.set.Bucket, w.set.Transport = x, x
+	w.set.Bucket, w.set.Gateway.Transport = x, x
 	w.run(time.Second)
 	require.True(w.t, x.dead, "the process did not die at call %d", n)
 
-	w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+	w.set.Bucket, w.set.Gateway.Transport = w.bucket, w.gateway
 	w.settled(s, w.run(10*time.Minute))
 	for _, f := range s.forwarded {
 		require.LessOrEqual(w.t, w.gateway.got[f.BatchID], 2)
@@ -148,12 +148,12 @@ func TestPoison(t *testing.T) {
 			x := &wire{w: w, when: after, left: 1, dies: true, match: func(_ int, op, key string) bool {
 				return op == "get" && strings.HasPrefix(key, "f/")
 			}}
-			w.set.Bucket, w.set.Transport = x, x
+			w.set.Bucket, w.set.Gateway.Transport = x, x
 			w.run(time.Second)
 			require.True(t, x.dead)
 			require.Len(t, w.under("lifeline/try/"), n+1)
 		}
-		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.set.Bucket, w.set.Gateway.Transport = w.bucket, w.gateway
 		w.run(2 * time.Minute)
 		require.Equal(t, []string{"quarantined poison"}, w.states())
 		require.Equal(t, []string{"poison/" + id + ".age", "probe"}, w.under("lifeline/quarantine/"))
@@ -171,12 +171,12 @@ func TestStoppedIsNotDead(t *testing.T) {
 			x := &wire{w: w, when: hang, left: 1, match: func(_ int, op, key string) bool {
 				return op == "get" && strings.HasPrefix(key, "f/")
 			}}
-			w.set.Bucket, w.set.Transport = x, x
+			w.set.Bucket, w.set.Gateway.Transport = x, x
 			w.run(time.Second) // stopped while it opens the flare
 			require.Equal(t, 1, x.struck)
 			require.Empty(t, w.under("lifeline/try/"))
 		}
-		w.set.Bucket, w.set.Transport = w.bucket, w.gateway
+		w.set.Bucket, w.set.Gateway.Transport = w.bucket, w.gateway
 		w.run(time.Second)
 		require.Equal(t, []string{"recovered"}, w.states())
 	})
@@ -218,7 +218,7 @@ func TestStuck(t *testing.T) {
 				x := &wire{w: w, when: before, left: 1 << 30, match: func(_ int, op, key string) bool {
 					return op == c.op && strings.HasPrefix(key, c.key) && !isProbe(key)
 				}}
-				w.set.Bucket, w.set.Transport = x, x
+				w.set.Bucket, w.set.Gateway.Transport = x, x
 				l := New(w.set)
 				w.resume(l, time.Hour)
 				require.Positive(t, x.struck)

@@ -4,9 +4,6 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -51,7 +48,8 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		return l.forwardHalves(ctx, w, r, 0, nil)
 	}
 	begin := time.Now()
-	a := l.send(ctx, w, r)
+	var a otlpsend.Answer
+	l.outside(func() { a = l.s.Gateway.send(ctx, w.marker, r) })
 	acks := l.acks[r.Signal] // as of the answer: what is acked while r is cut says nothing about it
 	switch a.Verdict {
 	case otlpsend.Delivered:
@@ -72,34 +70,6 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 	default:
 		return &pathError{part: "gateway", slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
 	}
-}
-
-// send makes one attempt. The stored bytes go out as they are.
-func (l *Loop) send(ctx context.Context, w *work, r record) (a otlpsend.Answer) {
-	ctx, cancel := context.WithTimeout(ctx, l.s.Timeout)
-	defer cancel()
-	h := map[string]string{
-		frame.HeaderBatchID: string(r.BatchID),
-		frame.HeaderFrame:   r.text,
-		frame.HeaderFlareID: w.marker.FlareID,
-		frame.HeaderAgent:   w.marker.Principal,
-		frame.HeaderSize:    strconv.FormatInt(r.RawSize, 10),
-	}
-	if l.s.Audience != "" {
-		h[frame.HeaderAudience] = l.s.Audience
-	}
-	meta := r.Meta
-	if l.s.TenantHeader != "" {
-		meta = maps.Clone(meta)
-		if meta == nil {
-			meta = map[string][]string{}
-		}
-		// Last, so that no agent can pass for another tenant.
-		meta[strings.ToLower(l.s.TenantHeader)] = []string{flare.Tenant(w.marker.Principal)}
-	}
-	request := &otlpsend.Request{Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta}
-	l.outside(func() { a = l.s.Transport.Send(ctx, request) })
-	return a
 }
 
 // forwardHalves sends a record that was too large, for the reason why, as two;

@@ -220,7 +220,7 @@ func TestMaxRate(t *testing.T) {
 			stored += f.Stored.Len()
 			w.flare("acme/host-17", f)
 		}
-		w.set.MaxRate = stored / 10 // ten seconds of work
+		w.set.Gateway.MaxRate = stored / 10 // ten seconds of work
 		var at []time.Time
 		w.gateway.seen = func(*otlpsend.Request) { at = append(at, time.Now()) }
 		w.run(time.Minute)
@@ -235,7 +235,7 @@ func TestPartialSuccess(t *testing.T) {
 	inWorld(t, func(w *world) {
 		f := w.logs("acme/host-17", 5, "x")
 		w.flare("acme/host-17", f)
-		w.set.Transport = partial{}
+		w.set.Gateway.Transport = partial{}
 		l := w.run(time.Minute)
 		require.EqualValues(t, 3, l.Snapshot().RecoveredItems)
 		require.EqualValues(t, 2, l.Snapshot().RejectedItems)

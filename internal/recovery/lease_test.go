@@ -30,7 +30,7 @@ func (w *world) start(faults ...func(x *wire)) *replica {
 		f(x)
 	}
 	set := w.set
-	set.Lease, set.Bucket, set.Transport = true, x, x
+	set.Lease, set.Bucket, set.Gateway.Transport = true, x, x
 	set.Observer = Observer{} // it would be called by several processes
 	l := New(set)
 	ctx, cancel := context.WithCancel(w.t.Context())

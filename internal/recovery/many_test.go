@@ -26,7 +26,7 @@ func TestManyFlares(t *testing.T) {
 		for range manyFlares {
 			w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
 		}
-		w.set.Flares, w.set.Senders = 8, 8
+		w.set.Flares, w.set.Gateway.Senders = 8, 8
 		l := w.run(time.Minute)
 		require.Len(t, w.gateway.got, manyFlares)
 		for id, n := range w.gateway.got {

@@ -86,7 +86,7 @@ func (m *mean) add(d time.Duration) {
 }
 
 func newPacer(s Settings) pacer {
-	p := pacer{rate: s.MaxRate, flares: max(s.Flares, 1), senders: max(s.Senders, 1), window: 1}
+	p := pacer{rate: s.Gateway.MaxRate, flares: max(s.Flares, 1), senders: max(s.Gateway.Senders, 1), window: 1}
 	p.ceiling = p.senders
 	return p
 }

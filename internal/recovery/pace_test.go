@@ -20,7 +20,7 @@ import (
 func TestSeveralAtATime(t *testing.T) {
 	for _, row := range []struct{ flares, records int }{{40, 3}, {1, 120}} {
 		inWorld(t, func(w *world) {
-			w.set.Flares, w.set.Senders = 4, 6
+			w.set.Flares, w.set.Gateway.Senders = 4, 6
 			for range row.flares {
 				frames := make([]frame.Frame, row.records)
 				for i := range frames {
@@ -53,7 +53,7 @@ func TestSeveralAtATime(t *testing.T) {
 // While the gateway does not answer, one record of one flare asks whether it does.
 func TestOneRecordWhileTheGatewayIsDown(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.set.Flares, w.set.Senders = 8, 8
+		w.set.Flares, w.set.Gateway.Senders = 8, 8
 		for range 50 {
 			w.flare("acme/host-17", w.logs("acme/host-17", 1, "a"), w.logs("acme/host-17", 1, "b"))
 		}
@@ -81,7 +81,7 @@ func TestOneRecordWhileTheGatewayIsDown(t *testing.T) {
 
 // A flare that is alone in its size is worked on alone.
 func TestRoomForOneLargeFlare(t *testing.T) {
-	p := newPacer(Settings{Flares: 8, Senders: 8})
+	p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
 	require.True(t, p.roomFor(load{}, 64<<20, false), "one always")
 	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, 1, false), "no second one before the first was settled")
 	p.settled()
@@ -95,7 +95,7 @@ func TestRoomForOneLargeFlare(t *testing.T) {
 
 // A path that breaks under load gets half of it, and more again ack by ack.
 func TestLoadIsHalved(t *testing.T) {
-	p := newPacer(Settings{Flares: 8, Senders: 8})
+	p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
 	acks := func(n int) {
 		for range n {
 			p.acked(time.Millisecond, 0)
@@ -120,7 +120,7 @@ func TestLoadIsHalved(t *testing.T) {
 func TestNoMoreThanTheGatewayWorksOn(t *testing.T) {
 	for _, row := range []struct{ parallel, least, most int }{{1, 1, 2}, {4, 3, 5}, {100, 8, 8}} {
 		synctest.Test(t, func(t *testing.T) {
-			p := newPacer(Settings{Flares: 8, Senders: 8})
+			p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
 			acks, windows := 0, 0
 			for begin := time.Now(); time.Since(begin) < 10*time.Minute; {
 				const one = 10 * time.Millisecond
@@ -142,7 +142,7 @@ func TestNoMoreThanTheGatewayWorksOn(t *testing.T) {
 // A gateway that knows what agents bear is asked no more, and gets what it asks for;
 // not more than there may be, nor what broke the path a moment ago.
 func TestTheGatewayAsksForAWindow(t *testing.T) {
-	p := newPacer(Settings{Flares: 8, Senders: 8})
+	p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
 	for _, row := range []struct{ asked, want int }{{16, 8}, {1, 1}, {3, 3}} {
 		for range 2 * meanOf {
 			p.acked(time.Second, row.asked)
@@ -164,7 +164,7 @@ func TestTheGatewayAsksForAWindow(t *testing.T) {
 // recovery finds the new measure, and does not stay with the old one.
 func TestTheMeasureIsTakenAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		p := newPacer(Settings{Flares: 8, Senders: 8})
+		p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
 		for _, took := range []time.Duration{time.Millisecond, 20 * time.Millisecond, time.Millisecond} {
 			for begin := time.Now(); time.Since(begin) < 2*measureEach; {
 				time.Sleep(took / time.Duration(p.window))

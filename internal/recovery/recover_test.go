@@ -22,7 +22,7 @@ func TestRecoverInOrder(t *testing.T) {
 		f.Meta = map[string][]string{"x-scope-orgid": {"somebody-else"}, "x-env": {"prod"}}
 		m, data := w.seal("acme/host-17", func(m *flare.Manifest) { m.Unresolved = []uint64{7} }, f)
 		w.put("f/"+m.FlareID+".age", data)
-		w.set.TenantHeader = "X-Scope-OrgID"
+		w.set.Gateway.TenantHeader = "X-Scope-OrgID"
 
 		var order []string
 		note := func(what string) {

@@ -39,8 +39,8 @@ func TestALargeFlareTakesTurns(t *testing.T) {
 		for range 5 {
 			one()
 		}
-		w.set.Flares, w.set.Senders = 8, 8
-		w.set.Transport = narrow{w.set.Transport, 1}
+		w.set.Flares, w.set.Gateway.Senders = 8, 8
+		w.set.Gateway.Transport = narrow{w.set.Gateway.Transport, 1}
 		var items []int64
 		w.set.Observer.Flare = func(e Event) { items = append(items, e.Items) }
 		w.run(10 * time.Minute)
@@ -59,8 +59,8 @@ func TestRecordsGoInTheirOrder(t *testing.T) {
 			frames, want = append(frames, f), append(want, string(f.BatchID))
 		}
 		w.flare("acme/host-17", frames...)
-		w.set.Senders, w.set.MaxRate = 8, 32<<10
-		w.set.Transport = narrow{w.set.Transport, 8}
+		w.set.Gateway.Senders, w.set.Gateway.MaxRate = 8, 32<<10
+		w.set.Gateway.Transport = narrow{w.set.Gateway.Transport, 8}
 		var last time.Time
 		together := 0
 		w.gateway.answer = func(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
@@ -82,7 +82,7 @@ func TestRecordsGoInTheirOrder(t *testing.T) {
 // Flares whose records wait for room do not try a path that broke a moment ago.
 func TestWhatWaitsDoesNotTryABrokenPath(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.set.Flares, w.set.Senders = 4, 1
+		w.set.Flares, w.set.Gateway.Senders = 4, 1
 		w.flare("acme/host-17", w.logs("acme/host-17", 1, "settles first"))
 		time.Sleep(time.Second)
 		for range 4 {

@@ -56,8 +56,8 @@ func inWorld(t *testing.T, f func(w *world)) {
 		w.gateway = &gateway{t: t, got: map[frame.BatchID]int{}}
 		w.set = Settings{
 			Bucket: w.bucket, Prefix: "f/", StatePrefix: "lifeline/",
-			Keys: func() *Keys { return w.keys }, Transport: w.gateway,
-			Timeout: 30 * time.Second, Audience: "acme-prod", MaxRate: 1 << 40,
+			Keys:         func() *Keys { return w.keys },
+			Gateway:      Gateway{Transport: w.gateway, Timeout: 30 * time.Second, Audience: "acme-prod", MaxRate: 1 << 40},
 			PollInterval: 30 * time.Second, MaxAge: 336 * time.Hour, QuarantineMaxBytes: 1 << 30,
 			Observer: Observer{
 				Flare: func(e Event) { w.events = append(w.events, e) },

@@ -50,8 +50,9 @@ func newRig(t *testing.T, s *Server) *rig {
 	b.loop = recovery.New(recovery.Settings{
 		Bucket: watched{client(t, s.Config(Recovery)), b}, Prefix: Prefix, StatePrefix: "lifeline/",
 		Refresh: func(context.Context) { b.note("pass") },
-		Keys:    func() *recovery.Keys { return keys }, Transport: b, Timeout: time.Second, Audience: "acme-prod",
-		Lease: true, MaxRate: 1 << 40, PollInterval: time.Millisecond, MaxAge: time.Hour, QuarantineMaxBytes: 1 << 30,
+		Keys:    func() *recovery.Keys { return keys },
+		Gateway: recovery.Gateway{Transport: b, Timeout: time.Second, Audience: "acme-prod", MaxRate: 1 << 40},
+		Lease:   true, PollInterval: time.Millisecond, MaxAge: time.Hour, QuarantineMaxBytes: 1 << 30,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) { b.note(string(e.State) + " " + e.Reason) },
 			Path: func(err error) {

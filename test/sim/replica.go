@@ -131,9 +131,13 @@ func (rp *replica) settings(p *process) recovery.Settings {
 		Bucket: &reader{store: rp.store, process: p}, Prefix: prefix, StatePrefix: statePrefix,
 		Keys: func() *recovery.Keys { return w.keys.Recovery[now(rp.store.trust).mood] },
 
-		Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
-		MaxRate: p.rate, Flares: 1 + rp.r.IntN(4), Senders: p.senders, PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
-		MaxAge: MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, NewID: p.newID, Lease: rp.store.leases,
+		Flares: 1 + rp.r.IntN(4),
+		Gateway: recovery.Gateway{
+			Transport: wayBack{w.inner, p}, Timeout: 30 * time.Second, Audience: audience, TenantHeader: tenantHeader,
+			MaxRate: p.rate, Senders: p.senders,
+		},
+		PollInterval: pick(rp.r, 30*time.Second, 2*time.Minute),
+		MaxAge:       MaxAge, QuarantineMaxBytes: 1 << 40, Random: jitter.float, NewID: p.newID, Lease: rp.store.leases,
 		Observer: recovery.Observer{
 			Flare: func(e recovery.Event) {
 				if !closed(p.dead) {
