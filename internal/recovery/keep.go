@@ -97,6 +97,20 @@ func (k *keeper) unlearn(id string) {
 	delete(k.known, id)
 }
 
+// Numbers is what the numbers in flares tell, over the boots in done/.
+type Numbers struct {
+	SeqGaps      int64 // flares whose number is missing between others of the same boot
+	Unresolved   int64 // flares that agents gave up on and that never came
+	ReportedLost int64 // items that agents say they lost
+	Clones       int64 // agents that two boots tell of at the same time
+}
+
+func (k *keeper) tally() Numbers {
+	n := Numbers{SeqGaps: k.gaps(), Clones: k.clones()}
+	n.Unresolved, n.ReportedLost = k.missing()
+	return n
+}
+
 // gaps counts the numbers missing between the first and the last known of each
 // boot: flares that were lost, deleted by a stranger, or still wait.
 func (k *keeper) gaps() int64 {
@@ -131,10 +145,9 @@ func (l *Loop) keep(ctx context.Context) error {
 		k.next = now.Add(housekeeping)
 	}
 	l.readMarkers(ctx)
-	gaps, clones := k.gaps(), k.clones()
-	unresolved, lost := k.missing()
+	numbers := k.tally()
 	l.update(func(s *Snapshot) {
-		s.SeqGaps, s.Clones, s.Unresolved, s.ReportedLost = gaps, clones, unresolved, lost
+		s.Numbers = numbers
 		if l.keys != nil {
 			s.enrol(l.keys.Enrolled)
 		}

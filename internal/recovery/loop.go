@@ -35,8 +35,7 @@ type Loop struct {
 	keeping    keeper
 	round      round
 
-	mu   sync.Mutex
-	snap Snapshot // guarded by mu
+	board // guards itself
 }
 
 // New returns a Loop that does nothing before Run.
@@ -54,7 +53,7 @@ func New(s Settings) *Loop {
 		pace:    newPacer(s),
 		keeping: newKeeper(),
 		leases:  leases{me: s.NewID()},
-		snap:    newSnapshot(),
+		board:   newBoard(),
 	}
 	l.ended = sync.NewCond(&l.state)
 	l.bucket = timed{s.Bucket, l.outside}

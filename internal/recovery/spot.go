@@ -56,18 +56,36 @@ func mainCause(r flare.Report) string {
 	return main
 }
 
-// sight notes a flare of an agent.
-func (s *Snapshot) sight(e Event) {
-	if e.Why == flare.Drill {
-		return
+// Fleet is what is known of agents by their flares and drills.
+type Fleet struct {
+	Drills    map[string]time.Time // by principal: when its last drill was made; zero for enrolled ones without
+	Flaring   int                  // agents that flared since the process started; drills are no flares here
+	Top       []Sighting           // of them, the 20 with most flares
+	Outbreaks []Outbreak           // of them, by cause, the most agents first
+
+	agents map[string]*Sighting // by principal
+}
+
+// add notes an event that ends a verified flare.
+func (f *Fleet) add(e Event) {
+	switch {
+	case e.Principal == "":
+	case e.State == Drilled:
+		f.drilled(e.Principal, e.Created)
+	case (e.State == Recovered || e.State == Quarantined) && e.Why != flare.Drill:
+		f.sight(e)
 	}
-	a := s.agents[e.Principal]
+}
+
+// sight notes a flare of an agent.
+func (f *Fleet) sight(e Event) {
+	a := f.agents[e.Principal]
 	if a == nil {
-		if len(s.agents) >= maxAgents {
+		if len(f.agents) >= maxAgents {
 			return
 		}
 		a = &Sighting{Principal: e.Principal, First: e.Created, Last: e.Created}
-		s.agents[e.Principal] = a
+		f.agents[e.Principal] = a
 	}
 	a.Flares++
 	a.Items += e.Items
@@ -79,11 +97,12 @@ func (s *Snapshot) sight(e Event) {
 	}
 }
 
-// summarise fills Top and Outbreaks.
-func (s *Snapshot) summarise() {
-	all := make([]Sighting, 0, len(s.agents))
+// summary returns f with its sums, which shares nothing with it.
+func (f Fleet) summary() Fleet {
+	f.Drills = maps.Clone(f.Drills)
+	all := make([]Sighting, 0, len(f.agents))
 	outbreaks := map[string]*Outbreak{}
-	for _, a := range s.agents {
+	for _, a := range f.agents {
 		all = append(all, *a)
 		o := outbreaks[a.Cause]
 		if o == nil {
@@ -98,29 +117,31 @@ func (s *Snapshot) summarise() {
 	slices.SortFunc(all, func(a, b Sighting) int {
 		return cmp.Or(cmp.Compare(b.Flares, a.Flares), cmp.Compare(a.Principal, b.Principal))
 	})
-	s.Top, s.Outbreaks, s.Flaring = slices.Clone(all[:min(maxTop, len(all))]), nil, len(all)
+	f.Top, f.Outbreaks, f.Flaring = slices.Clone(all[:min(maxTop, len(all))]), nil, len(all)
 	for _, o := range outbreaks {
-		s.Outbreaks = append(s.Outbreaks, *o)
+		f.Outbreaks = append(f.Outbreaks, *o)
 	}
-	slices.SortFunc(s.Outbreaks, func(a, b Outbreak) int {
+	slices.SortFunc(f.Outbreaks, func(a, b Outbreak) int {
 		return cmp.Or(cmp.Compare(b.Agents, a.Agents), cmp.Compare(a.Cause, b.Cause))
 	})
+	f.agents = nil
+	return f
 }
 
 // drilled notes when a principal's latest drill was made.
-func (s *Snapshot) drilled(principal string, at time.Time) {
-	if last, ok := s.Drills[principal]; (ok || len(s.Drills) < maxAgents) && !at.Before(last) {
-		s.Drills[principal] = at
+func (f *Fleet) drilled(principal string, at time.Time) {
+	if last, ok := f.Drills[principal]; (ok || len(f.Drills) < maxAgents) && !at.Before(last) {
+		f.Drills[principal] = at
 	}
 }
 
 // enrol shows agents that no drill is known of, and no longer those that were
 // struck off before they sent one.
-func (s *Snapshot) enrol(principals []string) {
-	maps.DeleteFunc(s.Drills, func(_ string, at time.Time) bool { return at.IsZero() })
+func (f *Fleet) enrol(principals []string) {
+	maps.DeleteFunc(f.Drills, func(_ string, at time.Time) bool { return at.IsZero() })
 	for _, p := range principals {
-		if _, ok := s.Drills[p]; !ok {
-			s.Drills[p] = time.Time{}
+		if _, ok := f.Drills[p]; !ok {
+			f.Drills[p] = time.Time{}
 		}
 	}
 }
