@@ -17,36 +17,46 @@ const (
 // timed is a bucket in which no call lasts for ever, and none is made under the
 // loop's lock.
 type timed struct {
-	store   bucket.Bucket
-	outside func(func())
+	store     bucket.Bucket
+	outside   func(func())
+	tidyUntil time.Time // when tidying up ends; zero before it begins
 }
 
-func (t timed) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {
+// tidying returns a context for calls that are still made when ctx has ended. All
+// of them together have cleanTimeout. It is called under the loop's lock.
+func (t *timed) tidying(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.tidyUntil.IsZero() {
+		t.tidyUntil = time.Now().Add(cleanTimeout)
+	}
+	return context.WithDeadline(context.WithoutCancel(ctx), t.tidyUntil)
+}
+
+func (t *timed) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {
 	t.within(ctx, callTimeout, func(ctx context.Context) { info, err = t.store.Put(ctx, key, body, opts) })
 	return info, err
 }
 
-func (t timed) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
+func (t *timed) Get(ctx context.Context, key string, opts bucket.GetOptions) (data []byte, info bucket.Info, err error) {
 	t.within(ctx, objectTimeout, func(ctx context.Context) { data, info, err = t.store.Get(ctx, key, opts) })
 	return data, info, err
 }
 
-func (t timed) List(ctx context.Context, prefix, after string) (page bucket.Page, err error) {
+func (t *timed) List(ctx context.Context, prefix, after string) (page bucket.Page, err error) {
 	t.within(ctx, callTimeout, func(ctx context.Context) { page, err = t.store.List(ctx, prefix, after) })
 	return page, err
 }
 
-func (t timed) Delete(ctx context.Context, key string) (info bucket.Info, err error) {
+func (t *timed) Delete(ctx context.Context, key string) (info bucket.Info, err error) {
 	t.within(ctx, callTimeout, func(ctx context.Context) { info, err = t.store.Delete(ctx, key) })
 	return info, err
 }
 
-func (t timed) Copy(ctx context.Context, src, dst string) (info bucket.Info, err error) {
+func (t *timed) Copy(ctx context.Context, src, dst string) (info bucket.Info, err error) {
 	t.within(ctx, objectTimeout, func(ctx context.Context) { info, err = t.store.Copy(ctx, src, dst) })
 	return info, err
 }
 
-func (t timed) within(ctx context.Context, d time.Duration, call func(context.Context)) {
+func (t *timed) within(ctx context.Context, d time.Duration, call func(context.Context)) {
 	t.outside(func() {
 		ctx, cancel := context.WithTimeout(ctx, d)
 		defer cancel()

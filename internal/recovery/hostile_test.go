@@ -81,7 +81,7 @@ func TestJunkThatStays(t *testing.T) {
 		w.resume(l, 10*time.Minute)
 		require.Len(t, w.gateway.got, 1)
 		require.Equal(t, map[string]int{"copy": maxVisits}, l.Snapshot().Stuck)
-		require.Less(t, l.passes, uint64(25))
+		require.Less(t, l.round.n, uint64(25))
 	})
 }
 
@@ -94,7 +94,7 @@ func TestNoHotLoopWithoutProgress(t *testing.T) {
 		}
 		l := New(w.set)
 		w.resume(l, 5*time.Minute)
-		require.LessOrEqual(t, l.passes, uint64(11))
+		require.LessOrEqual(t, l.round.n, uint64(11))
 	})
 }
 

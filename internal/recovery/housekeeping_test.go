@@ -83,7 +83,7 @@ func TestStopsWithDebts(t *testing.T) {
 		l := New(w.set)
 		ctx, cancel := context.WithCancel(w.t.Context())
 		for range 100 {
-			l.debts["lifeline/try/"+frame.RandomHex()+".1"] = true
+			l.tries.debts["lifeline/try/"+frame.RandomHex()+".1"] = true
 		}
 		var wg sync.WaitGroup
 		wg.Go(func() { l.Run(ctx) })
@@ -114,7 +114,7 @@ func TestDebtsDoNotHoldUpRecovery(t *testing.T) {
 		w.set.Bucket = x
 		l := New(w.set)
 		for range 100 {
-			l.debts["lifeline/try/debt"+frame.RandomHex()] = true
+			l.tries.debts["lifeline/try/debt"+frame.RandomHex()] = true
 		}
 		w.resume(l, callTimeout+time.Second)
 		require.Equal(t, 1, x.struck)

@@ -18,10 +18,12 @@ const (
 	maxSeq    = 1e15    // numbers from here are nobody's: an agent that counts flares never gets there
 )
 
-// keeper is the housekeeping of a Loop: how full quarantine is, which markers
-// are old, which numbers of flares are missing. Owned by Run.
+// keeper is the housekeeping of a Loop: what lies about under the prefix, how full
+// quarantine is, which markers are old, which numbers of flares are missing. Owned
+// by Run.
 type keeper struct {
 	next        time.Time         // of counting
+	untouched   map[string]int    // objects that are never touched, at the last listing, by reason
 	quarantined int64             // bytes
 	old         map[string]bool   // ids of markers to remove, unless their flare is listed
 	unswept     int               // how many could not be removed since they were counted
@@ -31,7 +33,7 @@ type keeper struct {
 }
 
 func newKeeper() keeper {
-	return keeper{old: map[string]bool{}, known: map[string]string{}, boots: map[string]*seqs{}}
+	return keeper{untouched: map[string]int{}, old: map[string]bool{}, known: map[string]string{}, boots: map[string]*seqs{}}
 }
 
 // seqs are the numbers of one boot's flares.

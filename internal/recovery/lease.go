@@ -124,7 +124,7 @@ func (l *Loop) shareWork(ctx context.Context, share int) error {
 	held := 0
 	for shard := range shards {
 		// A shard in the middle of a flare is kept: another one would begin anew.
-		mine, err := l.keepShard(ctx, shard, seen[shard], held < share || l.busy.shards[shard] > 0)
+		mine, err := l.keepShard(ctx, shard, seen[shard], held < share || l.pace.busy.shards[shard] > 0)
 		if err != nil {
 			return err
 		}
@@ -233,7 +233,7 @@ func (l *Loop) giveBack(ctx context.Context, shard int) {
 
 // leave gives everything back at the end of Run, so that others go on at once.
 func (l *Loop) leave(ctx context.Context) {
-	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), l.cleanDeadline())
+	ctx, cancel := l.bucket.tidying(ctx)
 	defer cancel()
 	for shard := range l.leases.held {
 		if l.leases.held[shard].etag != "" {

@@ -82,14 +82,14 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 		found.never["too_large"].add(info)
 		return
 	}
-	if t := l.tries[id]; t != nil {
+	if t := l.tries.of(id); t != nil {
 		t.listed = true
 	}
 	delete(l.keeping.old, id) // a marker is needed as long as the flare is there
 	o := object{Info: info, id: id, pending: true}
 	m := l.memos[info.Key]
 	if m != nil && m.etag == info.ETag {
-		m.pass = l.passes
+		m.pass = l.round.n
 		o.failures, o.pending = m.failures, m.state == ""
 		if m.work != nil {
 			o.signer = m.work.marker.Principal
@@ -177,8 +177,8 @@ func (f *listing) turns() []object {
 // never shows how many objects are not touched for a reason, and tells it when
 // there are more than before.
 func (l *Loop) never(reason string, u *untouchedFound) {
-	before := l.nevers[reason]
-	l.nevers[reason] = u.n
+	before := l.keeping.untouched[reason]
+	l.keeping.untouched[reason] = u.n
 	l.update(func(s *Snapshot) { s.count(Waiting, reason, u.n-before) })
 	if u.n > before {
 		l.tell(Event{
@@ -192,18 +192,9 @@ func (l *Loop) never(reason string, u *untouchedFound) {
 // markers removed that they left.
 func (l *Loop) prune() {
 	for key, m := range l.memos {
-		if m.pass != l.passes {
+		if m.pass != l.round.n {
 			l.forget(key)
 		}
 	}
-	for id, t := range l.tries {
-		if !t.listed {
-			for _, keys := range t.keys {
-				for _, key := range keys {
-					l.debts[key] = true
-				}
-			}
-			delete(l.tries, id)
-		}
-	}
+	l.tries.abandon()
 }

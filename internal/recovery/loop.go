@@ -7,35 +7,27 @@ import (
 	"sync"
 	"time"
 
-	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 // Loop recovers the flares of one bucket. Make it with New.
 type Loop struct {
 	s      Settings
-	bucket bucket.Bucket // with a bound on the time of every call
+	bucket *timed
+	board  // guards itself
 
 	state sync.Mutex // held by Run and by every visit, but not while they wait
-	ended *sync.Cond // on state: a visit has ended
 	// state guards the following.
-	keys       *Keys // as last asked for
-	proven     bool  // the rights were proven since the last refusal
-	passes     uint64
-	acks       [frame.NumSignals]uint64 // records acked by this process
-	memos      map[string]*memo         // by object key
-	tries      map[string]*tries        // by flare id
-	debts      map[string]bool          // try markers that are still to be removed
-	cleanUntil time.Time                // when tidying up after the end of Run's context ends
-	nevers     map[string]int           // objects that are never touched, at the last listing, by reason
-	leases     leases
-	busy       load
-	line       line
-	pace       pacer
-	keeping    keeper
-	round      round
-
-	board // guards itself
+	keys    *Keys                    // as last asked for
+	proven  bool                     // the rights were proven since the last refusal
+	acks    [frame.NumSignals]uint64 // records acked by this process
+	memos   map[string]*memo         // by object key
+	tries   tryMarkers
+	leases  leases
+	line    line
+	pace    pacer
+	keeping keeper
+	round   round
 }
 
 // New returns a Loop that does nothing before Run.
@@ -47,16 +39,16 @@ func New(s Settings) *Loop {
 		s.NewID = frame.RandomHex
 	}
 	l := &Loop{
-		s:     s,
-		memos: map[string]*memo{}, debts: map[string]bool{}, nevers: map[string]int{},
+		s:       s,
+		board:   newBoard(),
+		memos:   map[string]*memo{},
+		tries:   newTryMarkers(),
+		leases:  leases{me: s.NewID()},
 		line:    line{cutting: make(chan struct{}, 1)},
 		pace:    newPacer(s),
 		keeping: newKeeper(),
-		leases:  leases{me: s.NewID()},
-		board:   newBoard(),
 	}
-	l.ended = sync.NewCond(&l.state)
-	l.bucket = timed{s.Bucket, l.outside}
+	l.bucket = &timed{store: s.Bucket, outside: l.outside}
 	return l
 }
 
@@ -74,7 +66,7 @@ func (l *Loop) outside(do func()) {
 func (l *Loop) Run(ctx context.Context) {
 	l.state.Lock()
 	defer l.state.Unlock()
-	l.cleanUntil = time.Time{}
+	l.bucket.tidyUntil = time.Time{}
 	if l.s.Lease {
 		var renewals sync.WaitGroup
 		renewals.Go(func() { l.keepLeases(ctx) })
@@ -117,8 +109,7 @@ func (l *Loop) goOn(ctx context.Context) {
 // path fails. more says that the bucket holds more pending flares than one pass
 // takes on, and that this pass got somewhere.
 func (l *Loop) pass(ctx context.Context) (more bool, err error) {
-	l.passes++
-	l.round = round{}
+	l.round = round{n: l.round.n + 1}
 	l.keys = l.s.Keys()
 	l.refresh(ctx)
 	if l.s.Lease && l.heldShards() == 0 {
@@ -156,22 +147,23 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 // breaks the path. When it returns, all of them have ended.
 func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 	var visits sync.WaitGroup
+	ended := sync.NewCond(&l.state) // a visit
 	for _, o := range turns {
-		suspect := l.tries[o.id].suspect()
-		for !l.pace.roomFor(l.busy, o.Size, suspect) {
-			l.ended.Wait()
+		suspect := l.tries.of(o.id).suspect()
+		for !l.pace.roomFor(o.Size, suspect) {
+			ended.Wait()
 		}
 		if ctx.Err() != nil || l.round.broken != nil {
 			break
 		}
-		l.busy.add(1, o)
-		l.busy.alone = suspect
+		l.pace.busy.add(1, o)
+		l.pace.busy.alone = suspect
 		visits.Go(func() {
 			l.state.Lock()
 			defer l.state.Unlock()
 			l.visitOne(ctx, o)
-			l.busy.add(-1, o)
-			l.ended.Broadcast()
+			l.pace.busy.add(-1, o)
+			ended.Broadcast()
 		})
 	}
 	l.outside(visits.Wait)
@@ -213,9 +205,10 @@ func (l *Loop) recount(o object) {
 
 // round is what one pass learned about the bucket.
 type round struct {
-	broken     error // the first path failure
-	moved      bool  // an object reached another state, or left the bucket
-	read       bool  // an object could be read
+	n          uint64 // the number of the pass
+	broken     error  // the first path failure
+	moved      bool   // an object reached another state, or left the bucket
+	read       bool   // an object could be read
 	unreadable []unread
 }
 

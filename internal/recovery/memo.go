@@ -132,7 +132,7 @@ func (l *Loop) memo(o object) *memo {
 	m := l.memos[o.Key]
 	if m == nil || m.etag != o.ETag {
 		l.forget(o.Key)
-		m = &memo{etag: o.ETag, pass: l.passes}
+		m = &memo{etag: o.ETag, pass: l.round.n}
 		if m.forgotten = len(l.memos) >= maxMemos; !m.forgotten {
 			l.memos[o.Key] = m
 		}

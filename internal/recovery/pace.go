@@ -59,6 +59,7 @@ func (b *load) add(n int, o object) {
 type pacer struct {
 	rate            int64 // stored bytes per second
 	flares, senders int   // the most at the same time
+	busy            load
 
 	next    time.Time // when the next byte may leave
 	proven  bool      // a flare was settled since the path last broke
@@ -99,9 +100,10 @@ const (
 	noSlower    = 0.25             // and for which there may be one more
 )
 
-// roomFor reports whether an object of this size may be worked on beside b. A
-// suspect is worked on alone: whatever dies with it has died of nothing else.
-func (p *pacer) roomFor(b load, size int64, suspect bool) bool {
+// roomFor reports whether an object of this size may be worked on beside what goes
+// on. A suspect is worked on alone: whatever dies with it has died of nothing else.
+func (p *pacer) roomFor(size int64, suspect bool) bool {
+	b := &p.busy
 	limit := p.flares
 	if !p.proven {
 		limit = 1
@@ -110,7 +112,7 @@ func (p *pacer) roomFor(b load, size int64, suspect bool) bool {
 }
 
 // maySend reports whether one more record may be on its way.
-func (p *pacer) maySend(b load) bool { return b.sends < p.window }
+func (p *pacer) maySend() bool { return p.busy.sends < p.window }
 
 // acked notes an ack that took so long. A gateway that knows what it can take asked
 // for a window; 0 if it said nothing.

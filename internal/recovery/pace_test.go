@@ -44,7 +44,7 @@ func TestSeveralAtATime(t *testing.T) {
 			}
 			require.EqualValues(t, row.flares, l.Snapshot().RecoveredFlares)
 			require.Zero(t, l.Snapshot().Pending)
-			require.Equal(t, load{}, l.busy)
+			require.Equal(t, load{}, l.pace.busy)
 			w.onlyOurs()
 		})
 	}
@@ -82,15 +82,20 @@ func TestOneRecordWhileTheGatewayIsDown(t *testing.T) {
 // A flare that is alone in its size is worked on alone.
 func TestRoomForOneLargeFlare(t *testing.T) {
 	p := newPacer(Settings{Flares: 8, Gateway: Gateway{Senders: 8}})
-	require.True(t, p.roomFor(load{}, 64<<20, false), "one always")
-	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, 1, false), "no second one before the first was settled")
+	require.True(t, p.roomFor(64<<20, false), "one always")
+	p.busy = load{flares: 1, bytes: 1}
+	require.False(t, p.roomFor(1, false), "no second one before the first was settled")
 	p.settled()
-	require.True(t, p.roomFor(load{flares: 1, bytes: 1}, 1, false))
-	require.False(t, p.roomFor(load{flares: 1, bytes: 1}, maxBusyBytes, false))
-	require.False(t, p.roomFor(load{flares: 1, bytes: 64 << 20}, 1, false))
-	require.False(t, p.roomFor(load{flares: 8}, 1, false))
-	require.False(t, p.roomFor(load{flares: 1}, 1, true), "a suspect beside nothing")
-	require.False(t, p.roomFor(load{flares: 1, alone: true}, 1, false), "and nothing beside it")
+	require.True(t, p.roomFor(1, false))
+	require.False(t, p.roomFor(maxBusyBytes, false))
+	p.busy = load{flares: 1, bytes: 64 << 20}
+	require.False(t, p.roomFor(1, false))
+	p.busy = load{flares: 8}
+	require.False(t, p.roomFor(1, false))
+	p.busy = load{flares: 1}
+	require.False(t, p.roomFor(1, true), "a suspect beside nothing")
+	p.busy = load{flares: 1, alone: true}
+	require.False(t, p.roomFor(1, false), "and nothing beside it")
 }
 
 // A path that breaks under load gets half of it, and more again ack by ack.
@@ -102,17 +107,23 @@ func TestLoadIsHalved(t *testing.T) {
 		}
 	}
 	acks(7 * meanOf)
-	require.True(t, p.maySend(load{sends: 7}))
+	p.busy = load{sends: 7}
+	require.True(t, p.maySend())
 	p.passed(nil)
-	require.True(t, p.maySend(load{sends: 7}))
+	require.True(t, p.maySend())
 	p.passed(errors.New("throttled"))
-	require.True(t, p.maySend(load{}))
-	require.False(t, p.maySend(load{sends: 1}))
+	p.busy = load{}
+	require.True(t, p.maySend())
+	p.busy = load{sends: 1}
+	require.False(t, p.maySend())
 	acks(raiseAfter - 1)
-	require.True(t, p.maySend(load{sends: 3}))
-	require.False(t, p.maySend(load{sends: 4}))
+	p.busy = load{sends: 3}
+	require.True(t, p.maySend())
+	p.busy = load{sends: 4}
+	require.False(t, p.maySend())
 	acks(5 * raiseAfter)
-	require.True(t, p.maySend(load{sends: 7}))
+	p.busy = load{sends: 7}
+	require.True(t, p.maySend())
 }
 
 // A gateway that works on so many records at a time gets about so many: what is

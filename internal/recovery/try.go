@@ -21,6 +21,44 @@ const (
 	splitting danger = "s" // a record that was too large for the gateway
 )
 
+// tryMarkers are the try markers in the bucket.
+type tryMarkers struct {
+	flares map[string]*tries // by flare id
+	debts  map[string]bool   // keys of those that are still to be removed
+}
+
+func newTryMarkers() tryMarkers {
+	return tryMarkers{flares: map[string]*tries{}, debts: map[string]bool{}}
+}
+
+// of returns the markers of a flare; nil for none.
+func (m *tryMarkers) of(id string) *tries { return m.flares[id] }
+
+// open returns the markers of a flare, to which one may be added.
+func (m *tryMarkers) open(id string) *tries {
+	t := m.flares[id]
+	if t == nil {
+		t = &tries{keys: map[danger][]string{}}
+		m.flares[id] = t
+	}
+	return t
+}
+
+// abandon has the markers removed of flares that are not in the bucket.
+func (m *tryMarkers) abandon() {
+	for id, t := range m.flares {
+		if t.listed {
+			continue
+		}
+		for _, keys := range t.keys {
+			for _, key := range keys {
+				m.debts[key] = true
+			}
+		}
+		delete(m.flares, id)
+	}
+}
+
 // tries are the try markers of one flare, by danger: one for every process that
 // did not come to an end with it, and one of this process while it is at it.
 type tries struct {
@@ -42,39 +80,30 @@ func (t *tries) suspect() bool {
 // listTries finds the try markers that dead processes left behind. First it
 // removes those that nobody needs: they would make a living process look dead.
 func (l *Loop) listTries(ctx context.Context) error {
-	for _, key := range slices.Sorted(maps.Keys(l.debts)) {
+	for _, key := range slices.Sorted(maps.Keys(l.tries.debts)) {
 		if !l.removeTry(ctx, key) {
 			break // the others have time; each may take as long as a call may
 		}
 	}
-	l.tries = map[string]*tries{}
+	clear(l.tries.flares)
 	prefix := l.s.StatePrefix + "try/"
 	return l.each(ctx, prefix, func(info bucket.Info, _ time.Time) {
 		id, n, ok := strings.Cut(strings.TrimPrefix(info.Key, prefix), ".")
-		if !ok || !frame.IsHex32(id) || l.debts[info.Key] || !l.ours(id) {
+		if !ok || !frame.IsHex32(id) || l.tries.debts[info.Key] || !l.ours(id) {
 			return
 		}
 		d := opening
 		if strings.HasPrefix(n, string(splitting)) {
 			d = splitting
 		}
-		t := l.triesOf(id)
+		t := l.tries.open(id)
 		t.keys[d] = append(t.keys[d], info.Key)
 	})
 }
 
-func (l *Loop) triesOf(id string) *tries {
-	t := l.tries[id]
-	if t == nil {
-		t = &tries{keys: map[danger][]string{}}
-		l.tries[id] = t
-	}
-	return t
-}
-
 // try writes down that this process does something dangerous with a flare.
 func (l *Loop) try(ctx context.Context, id string, d danger) error {
-	t := l.triesOf(id)
+	t := l.tries.open(id)
 	key := l.s.tryKey(id, d, len(t.keys[d])+1)
 	t.keys[d] = append(t.keys[d], key) // also after an error: the marker may be there
 	_, err := l.bucket.Put(ctx, key, frame.Bytes(nil), bucket.PutOptions{})
@@ -84,7 +113,7 @@ func (l *Loop) try(ctx context.Context, id string, d danger) error {
 // untry removes every try marker of a danger: it came to an end. It also works
 // when Run was told to stop, because a stopped process is not a dead one.
 func (l *Loop) untry(ctx context.Context, id string, d danger) {
-	t := l.triesOf(id)
+	t := l.tries.open(id)
 	for _, key := range t.keys[d] {
 		l.removeTry(ctx, key)
 	}
@@ -96,21 +125,13 @@ func (l *Loop) untry(ctx context.Context, id string, d danger) {
 func (l *Loop) removeTry(ctx context.Context, key string) (ok bool) {
 	if ctx.Err() != nil {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithDeadline(context.WithoutCancel(ctx), l.cleanDeadline())
+		ctx, cancel = l.bucket.tidying(ctx)
 		defer cancel()
 	}
 	if _, err := l.bucket.Delete(ctx, key); err != nil {
-		l.debts[key] = true
+		l.tries.debts[key] = true
 		return false
 	}
-	delete(l.debts, key)
+	delete(l.tries.debts, key)
 	return true
-}
-
-// cleanDeadline returns when tidying up ends after Run was told to stop.
-func (l *Loop) cleanDeadline() time.Time {
-	if l.cleanUntil.IsZero() {
-		l.cleanUntil = time.Now().Add(cleanTimeout)
-	}
-	return l.cleanUntil
 }

@@ -63,7 +63,7 @@ func unsettled(w *work, fl *flare.Flare) []record {
 // of records, and of their slots, is that in which flares came and answers come,
 // and not that in which goroutines wake up.
 func (l *Loop) startSenders() {
-	for len(l.line.waiting) > 0 && l.pace.maySend(l.busy) {
+	for len(l.line.waiting) > 0 && l.pace.maySend() {
 		out := l.line.waiting[0]
 		l.line.waiting = l.line.waiting[1:]
 		r, ok := l.next(out)
@@ -78,8 +78,8 @@ func (l *Loop) startSenders() {
 
 // next takes the next record of a flare and a slot for it, if there is room.
 func (l *Loop) next(out *outgoing) (r record, ok bool) {
-	if ok = len(out.left) > 0 && l.pace.maySend(l.busy); ok {
-		l.busy.sends++
+	if ok = len(out.left) > 0 && l.pace.maySend(); ok {
+		l.pace.busy.sends++
 		r, out.left = out.left[0], out.left[1:]
 		r.wait = l.pace.reserve(r.Stored.Len())
 	}
@@ -97,7 +97,7 @@ func (l *Loop) sendTurn(out *outgoing, r record) {
 			out.failed, out.left = err, nil
 			l.breaks(err) // before others begin
 		}
-		l.busy.sends--
+		l.pace.busy.sends--
 		if ok = n < turnOf; ok {
 			r, ok = l.next(out)
 		}

@@ -28,7 +28,7 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return nil
 	}
 	m := l.memo(o)
-	m.looked = l.passes
+	m.looked = l.round.n
 	if len(m.todo) > 0 {
 		return l.finish(ctx, o, m)
 	}
@@ -43,7 +43,7 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 		return err
 	case done:
 		return l.decide(ctx, o, m, fate{done: true})
-	case l.tries[o.id].deadly():
+	case l.tries.of(o.id).deadly():
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonPoison, err: errPoison})
 	}
 	fl, badDrill, err := l.open(ctx, o, keys)
