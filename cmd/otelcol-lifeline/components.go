@@ -20,6 +20,7 @@ import (
 	kafkaexporter "github.com/open-telemetry/opentelemetry-collector-contrib/exporter/kafkaexporter"
 	ackguardextension "github.com/otel-lifeline/lifeline/extension/ackguardextension"
 	flarerecoveryextension "github.com/otel-lifeline/lifeline/extension/flarerecoveryextension"
+	statusextension "github.com/otel-lifeline/lifeline/extension/statusextension"
 	zpagesextension "go.opentelemetry.io/collector/extension/zpagesextension"
 	basicauthextension "github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension"
 	bearertokenauthextension "github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension"
@@ -57,6 +58,7 @@ func components() (otelcol.Factories, error) {
 	factories.Extensions, err = otelcol.MakeFactoryMap[extension.Factory](
 		ackguardextension.NewFactory(),
 		flarerecoveryextension.NewFactory(),
+		statusextension.NewFactory(),
 		zpagesextension.NewFactory(),
 		basicauthextension.NewFactory(),
 		bearertokenauthextension.NewFactory(),
@@ -69,6 +71,7 @@ func components() (otelcol.Factories, error) {
 	factories.ExtensionModules = makeModulesMap(factories.Extensions, map[component.Type]string{
 		ackguardextension.NewFactory().Type(): "github.com/otel-lifeline/lifeline v0.0.0",
 		flarerecoveryextension.NewFactory().Type(): "github.com/otel-lifeline/lifeline v0.0.0",
+		statusextension.NewFactory().Type(): "github.com/otel-lifeline/lifeline v0.0.0",
 		zpagesextension.NewFactory().Type(): "go.opentelemetry.io/collector/extension/zpagesextension v0.158.0",
 		basicauthextension.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/extension/basicauthextension v0.158.0",
 		bearertokenauthextension.NewFactory().Type(): "github.com/open-telemetry/opentelemetry-collector-contrib/extension/bearertokenauthextension v0.158.0",

@@ -19,6 +19,7 @@ import (
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter"
 	"github.com/otel-lifeline/lifeline/extension/ackguardextension"
 	"github.com/otel-lifeline/lifeline/extension/flarerecoveryextension"
+	"github.com/otel-lifeline/lifeline/extension/statusextension"
 	"github.com/otel-lifeline/lifeline/internal/ackrules"
 	"github.com/otel-lifeline/lifeline/internal/collectorconf"
 	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver"
@@ -34,7 +35,7 @@ type Report struct {
 // that it could not be read as one.
 func Config(ctx context.Context, conf *confmap.Conf) (*Report, error) {
 	r := &Report{}
-	for _, check := range []func(context.Context, *confmap.Conf) error{r.exporters, r.recoveries, r.receivers, r.acks} {
+	for _, check := range []func(context.Context, *confmap.Conf) error{r.exporters, r.recoveries, r.pages, r.receivers, r.acks} {
 		if err := check(ctx, conf); err != nil {
 			return nil, err
 		}
@@ -62,6 +63,13 @@ func (r *Report) recoveries(ctx context.Context, conf *confmap.Conf) error {
 	f := flarerecoveryextension.NewFactory()
 	return r.each(conf, "extensions", f, func(cfg component.Config) error {
 		return cfg.(*flarerecoveryextension.Config).CheckFiles(ctx)
+	})
+}
+
+func (r *Report) pages(ctx context.Context, conf *confmap.Conf) error {
+	f := statusextension.NewFactory()
+	return r.each(conf, "extensions", f, func(cfg component.Config) error {
+		return cfg.(*statusextension.Config).CheckFiles(ctx)
 	})
 }
 

@@ -24,7 +24,7 @@ func TestShipped(t *testing.T) {
 	report, err := check(t, shipped("gateway.yaml"))
 	require.NoError(t, err)
 	require.Empty(t, report.Faults)
-	require.Equal(t, []string{"receivers::lifeline", "receivers::lifeline/recovery"}, report.Checked)
+	require.Equal(t, []string{"extensions::lifeline_status", "receivers::lifeline", "receivers::lifeline/recovery"}, report.Checked)
 	report, err = check(t, shipped("consumer.yaml"))
 	require.NoError(t, err)
 	require.Empty(t, report.Faults)
@@ -37,6 +37,7 @@ func TestEveryRoleIsChecked(t *testing.T) {
 	for source, want := range map[string]string{
 		"yaml:exporters::lifeline::senders: 0":                                           "exporters::lifeline::",
 		"yaml:extensions::flare_recovery/x::max_age: 1s":                                 "extensions::flare_recovery/x::",
+		"yaml:extensions::lifeline_status::write_timeout: 1s":                            "extensions::lifeline_status::write_timeout: ",
 		"yaml:receivers::lifeline/y::ack_timeout: 1ms":                                   "receivers::lifeline/y::ack_timeout: ",
 		"yaml:exporters::lifeline::sender: 1":                                            "exporters::lifeline::",
 		"yaml:{extensions: {ack_guard: {mode: no}}, service: {extensions: [ack_guard]}}": "extensions::ack_guard::mode: ",

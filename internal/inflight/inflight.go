@@ -31,7 +31,7 @@ func (s Stage) String() string { return [NumStages]string{"waiting", "reading", 
 // Request is one request as it was when a snapshot was taken.
 type Request struct {
 	Age    time.Duration // since its headers arrived
-	Peer   string        // host:port it came from, empty if not known
+	Peer   string        // the address it came from, over gRPC with the port; empty if not known
 	Agent  string        // verified, else what the request says of itself, else empty
 	Signal frame.Signal
 	Bytes  int64 // that are reserved for it

@@ -11,6 +11,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/gcpace"
 	"github.com/otel-lifeline/lifeline/internal/inflight"
+	"github.com/otel-lifeline/lifeline/internal/status"
 )
 
 // gateway is the receiver of all signals of one configuration. It takes a request
@@ -19,6 +20,7 @@ import (
 type gateway struct {
 	// Set before Start, then read-only.
 	cfg      *Config
+	id       component.ID
 	settings component.TelemetrySettings
 	sinks    [frame.NumSignals]sink // nil: no pipeline for the signal
 
@@ -37,14 +39,15 @@ type gateway struct {
 	telemetry *telemetry
 
 	// Owned by Start and Shutdown.
-	unpace func() // lets go of the garbage collector's pace
+	unpace     func() // lets go of the garbage collector's pace
+	unregister func() // leaves the status page
 }
 
 func newGateway(cfg *Config, set receiver.Settings) (*gateway, error) {
 	g := &gateway{
-		cfg: cfg, settings: set.TelemetrySettings,
+		cfg: cfg, id: set.ID, settings: set.TelemetrySettings,
 		lane: &gateways.lane, admission: newAdmission(cfg.Admission), workers: newWorkers(), receipts: newReceipts(cfg.ReceiptKeyFile),
-		unpace: func() {},
+		unpace: func() {}, unregister: func() {},
 	}
 	g.health = &health{cfg: cfg, log: set.Logger, inflight: &g.inflight, receipts: g.receipts}
 	viaHTTP, errHTTP := newObserver(set, "http")
@@ -84,6 +87,7 @@ func (g *gateway) Start(ctx context.Context, host component.Host) error {
 	if err != nil {
 		return errors.Join(err, g.Shutdown(ctx))
 	}
+	g.unregister = status.Register(host, status.Source{Kind: component.KindReceiver, ID: g.id, Tables: g.tables})
 	return nil
 }
 
@@ -113,6 +117,7 @@ func (g *gateway) Shutdown(ctx context.Context) error {
 		g.workers.running.Wait() // else the last one ends with its write
 	}
 	g.telemetry.close()
+	g.unregister()
 	g.unpace()
 	return err
 }

@@ -14,12 +14,14 @@ import (
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 	"google.golang.org/grpc/codes"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/inflight"
+	"github.com/otel-lifeline/lifeline/internal/status/statustest"
 	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
 )
 
@@ -73,12 +75,21 @@ func TestEveryRequestIsVisible(t *testing.T) {
 		first, second, third := request, request, request
 		first.Age, first.Bytes = 2*time.Second, copies*int64(len(raw))
 		third.Stage, third.Agent = inflight.Waiting, ""
-		require.Equal(t, []inflight.Request{first, second, third}, rcv.(interface{ Snapshot() []inflight.Request }).Snapshot())
+		require.Equal(t, []inflight.Request{first, second, third}, g.inflight.Snapshot())
 		require.InDelta(t, 3, gauge(t, tel, "otelcol_lifeline_inflight_requests"), 0)
 		require.InDelta(t, copies*len(raw), gauge(t, tel, "otelcol_lifeline_inflight_bytes"), 0)
 		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_inflight_oldest_age"), 0)
 		require.InDelta(t, 2, gauge(t, tel, "otelcol_lifeline_oldest_write_age"), 0)
 		require.InDelta(t, 1, gauge(t, tel, "otelcol_lifeline_resends"), 0)
+
+		seen := statustest.Show(t, g.tables())
+		require.Equal(t, []map[string]any{{
+			"in_flight": 3., "bytes": float64(copies * len(raw)), "of_at_most": float64(256 << 20), "oldest": 2., "oldest_write": 2., "window_for_recovery": nil,
+		}}, seen["requests"])
+		require.Equal(t, map[string]any{
+			"age": 2., "stage": "writing", "signal": "traces", "bytes": float64(copies * len(raw)), "agent": "acme/host-17", "peer": "10.0.0.7:4711",
+		}, seen["requests in flight"][0])
+		require.Nil(t, seen["requests in flight"][2]["agent"])
 
 		held.release()
 		<-started
@@ -87,10 +98,27 @@ func TestEveryRequestIsVisible(t *testing.T) {
 		require.Nil(t, <-answers)
 		require.Nil(t, <-answers)
 		synctest.Wait()
-		require.Empty(t, rcv.(interface{ Snapshot() []inflight.Request }).Snapshot())
+		require.Empty(t, g.inflight.Snapshot())
 		require.NoError(t, rcv.Shutdown(t.Context()))
 		require.NoError(t, tel.Shutdown(context.Background()))
 	})
+}
+
+// TestOnTheStatusPage: a gateway is on the page while it runs, and while it drains.
+func TestOnTheStatusPage(t *testing.T) {
+	var page statustest.Page
+	cfg := testConfig()
+	cfg.TrustFlareHeaders = true
+	set := receivertest.NewNopSettings(metadata.Type)
+	rcv, err := NewFactory().CreateLogs(t.Context(), set, cfg, new(consumertest.LogsSink))
+	require.NoError(t, err)
+	require.NoError(t, rcv.Start(t.Context(), &page))
+	require.Equal(t, []string{set.ID.String()}, page.Sources())
+	seen := page.Show(t)
+	require.NotNil(t, seen["requests"][0]["window_for_recovery"])
+	require.Empty(t, seen["requests in flight"])
+	require.NoError(t, rcv.Shutdown(t.Context()))
+	require.Empty(t, page.Sources())
 }
 
 // statusHost remembers what was reported.

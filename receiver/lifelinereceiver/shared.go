@@ -6,8 +6,6 @@ import (
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/receiver"
-
-	"github.com/otel-lifeline/lifeline/internal/inflight"
 )
 
 // gateways holds the gateway of every configuration in use. The Collector
@@ -52,9 +50,6 @@ type shared struct {
 	start, stop sync.Once
 	forget      func()
 }
-
-// Snapshot returns the requests in flight, the oldest first.
-func (s *shared) Snapshot() []inflight.Request { return s.gateway.inflight.Snapshot() }
 
 // Start implements component.Component.
 func (s *shared) Start(ctx context.Context, host component.Host) (err error) {

@@ -59,7 +59,7 @@ func TestGatewaysWhoseAcksWouldLie(t *testing.T) {
 func TestCheckShipped(t *testing.T) {
 	out, err := exec.CommandContext(t.Context(), lifeline, "check", "--collector", otelcol, filepath.Join(configs, "gateway.yaml")).CombinedOutput() //nolint:gosec // our own binary
 	require.NoError(t, err, string(out))
-	require.Equal(t, "good: receivers::lifeline, receivers::lifeline/recovery\n", string(out))
+	require.Equal(t, "good: extensions::lifeline_status, receivers::lifeline, receivers::lifeline/recovery\n", string(out))
 }
 
 // TestCheckOpensFiles: of agent and recovery the check opens what validate does
@@ -220,7 +220,7 @@ func checkConfig(t *testing.T, sources ...string) ([]string, int) {
 // listens nowhere but on addresses of its own.
 func refusedStart(t *testing.T, sources ...string) (string, int) {
 	t.Helper()
-	addrs, err := proc.FreeAddrs(5)
+	addrs, err := proc.FreeAddrs(6)
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(addrs[4])
 	require.NoError(t, err)
@@ -230,7 +230,7 @@ func refusedStart(t *testing.T, sources ...string) (string, int) {
 	}
 	cmd := exec.CommandContext(env.Within(t, 60*time.Second), otelcol, args...) //nolint:gosec // our own binary
 	cmd.Env = append(os.Environ(), "LIFELINE_GRPC="+addrs[0], "LIFELINE_HTTP="+addrs[1], "LIFELINE_RECOVERY_HTTP="+addrs[2],
-		"LIFELINE_HEALTH="+addrs[3], "LIFELINE_METRICS_PORT="+port)
+		"LIFELINE_HEALTH="+addrs[3], "LIFELINE_METRICS_PORT="+port, "LIFELINE_STATUS="+addrs[5])
 	out, _ := cmd.CombinedOutput() // the caller looks at the exit code
 	return string(out), cmd.ProcessState.ExitCode()
 }

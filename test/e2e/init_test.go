@@ -36,8 +36,10 @@ func TestInit(t *testing.T) {
 	}
 	for _, r := range []*stack.Role{s.Gateway, s.Recovery, s.Agent} {
 		r.Configs = []string{filepath.Join(dir, r.Name+".yaml")}
+		own := []string{"LIFELINE_HEALTH", "LIFELINE_METRICS_PORT", "LIFELINE_STATUS"}
 		r.Env = slices.DeleteFunc(r.Env, func(kv string) bool {
-			return strings.HasPrefix(kv, "LIFELINE_") && !strings.HasPrefix(kv, "LIFELINE_HEALTH=") && !strings.HasPrefix(kv, "LIFELINE_METRICS_PORT=")
+			name, _, _ := strings.Cut(kv, "=")
+			return strings.HasPrefix(name, "LIFELINE_") && !slices.Contains(own, name)
 		})
 		r.Env = append(r.Env, addresses...)
 		_, err := s.Run(ctx, "check", "--collector", otelcol, r.Configs[0])

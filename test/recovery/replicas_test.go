@@ -97,13 +97,13 @@ func (r *rig) twin() *rig {
 	other.tap = newTap(r.t, r.bucket, store.Addr())
 	other.sink = newSink(r.t, other.tap)
 	other.sink.book = r.sink.book
-	addrs, err := proc.FreeAddrs(2)
+	addrs, err := proc.FreeAddrs(3)
 	require.NoError(r.t, err)
 	_, port, err := net.SplitHostPort(addrs[1])
 	require.NoError(r.t, err)
 	other.metrics = addrs[1]
 	other.env = append(slices.Clip(r.env), "LIFELINE_S3_ENDPOINT="+other.tap.s3.URL, "LIFELINE_FORWARD="+other.sink.URL,
-		"LIFELINE_HEALTH="+addrs[0], "LIFELINE_METRICS_PORT="+port)
+		"LIFELINE_HEALTH="+addrs[0], "LIFELINE_METRICS_PORT="+port, "LIFELINE_STATUS="+addrs[2])
 	r.t.Cleanup(other.kill)
 	return &other
 }

@@ -60,7 +60,7 @@ func newRig(t *testing.T) *rig {
 	require.NoError(t, err)
 	r.write("recovery.key", r.id.String())
 	require.NoError(t, s3.Recovery.WriteFile(filepath.Join(r.dir, "s3")))
-	addrs, err := proc.FreeAddrs(2)
+	addrs, err := proc.FreeAddrs(3)
 	require.NoError(t, err)
 	_, port, err := net.SplitHostPort(addrs[1])
 	require.NoError(t, err)
@@ -71,7 +71,7 @@ func newRig(t *testing.T) *rig {
 		"LIFELINE_IDENTITIES=" + filepath.Join(r.dir, "recovery.key"),
 		"LIFELINE_ALLOWED_SIGNERS=" + filepath.Join(r.dir, "allowed_signers"),
 		"LIFELINE_FORWARD=" + r.sink.URL, "LIFELINE_POLL_INTERVAL=1s", "LIFELINE_AUDIENCE=" + audience,
-		"LIFELINE_HEALTH=" + addrs[0], "LIFELINE_METRICS_PORT=" + port,
+		"LIFELINE_HEALTH=" + addrs[0], "LIFELINE_METRICS_PORT=" + port, "LIFELINE_STATUS=" + addrs[2],
 	}
 	t.Cleanup(r.kill)
 	return r

@@ -21,6 +21,7 @@ type Role struct {
 	Env     []string // later ones win
 	Health  string   // host:port
 	Metrics string   // host:port
+	Status  string   // host:port of the status page, if the config has one
 	P       *proc.Process
 
 	otelcol string
@@ -28,9 +29,9 @@ type Role struct {
 }
 
 // Role adds a collector with a config and, besides what all of them get, env.
-// Its health and metrics addresses are its own. Its output goes to log/<name>.log.
+// Its health, metrics and status addresses are its own. Its output goes to log/<name>.log.
 func (s *Stack) Role(name, config string, env ...string) (*Role, error) {
-	addrs, err := proc.FreeAddrs(2)
+	addrs, err := proc.FreeAddrs(3)
 	if err != nil {
 		return nil, err
 	}
@@ -42,9 +43,9 @@ func (s *Stack) Role(name, config string, env ...string) (*Role, error) {
 	if err != nil {
 		return nil, fmt.Errorf("make the log of %s: %w", name, err)
 	}
-	r := &Role{Name: name, Configs: []string{config}, Health: addrs[0], Metrics: addrs[1], otelcol: s.Otelcol, log: log}
+	r := &Role{Name: name, Configs: []string{config}, Health: addrs[0], Metrics: addrs[1], Status: addrs[2], otelcol: s.Otelcol, log: log}
 	r.Env = append(r.Env, s.env...)
-	r.Env = append(r.Env, "LIFELINE_HEALTH="+addrs[0], "LIFELINE_METRICS_PORT="+port)
+	r.Env = append(r.Env, "LIFELINE_HEALTH="+addrs[0], "LIFELINE_METRICS_PORT="+port, "LIFELINE_STATUS="+addrs[2])
 	r.Env = append(r.Env, env...)
 	s.roles = append(s.roles, r)
 	return r, nil

@@ -1,0 +1,82 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/test/env"
+	"github.com/otel-lifeline/lifeline/test/stack"
+)
+
+// rows are those of one table, as the JSON of the status page has them.
+type rows []map[string]any
+
+// statusPage returns what a component of r shows, by the titles of its tables.
+func statusPage(ctx context.Context, t *testing.T, r *stack.Role, component string) map[string]rows {
+	t.Helper()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+r.Status+"/lifeline.json", http.NoBody)
+	require.NoError(t, err)
+	resp, err := http.DefaultClient.Do(req)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, resp.Body.Close()) }()
+	require.Equal(t, http.StatusOK, resp.StatusCode)
+	var page struct {
+		Components []struct {
+			Component, Problem string
+			Tables             []struct {
+				Title string
+				Rows  rows
+			}
+		}
+	}
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&page))
+	tables := map[string]rows{}
+	for _, c := range page.Components {
+		require.Empty(t, c.Problem)
+		for _, table := range c.Tables {
+			if c.Component == component {
+				tables[table.Title] = table.Rows
+			}
+		}
+	}
+	require.NotEmpty(t, tables, "%s is not on the page", component)
+	return tables
+}
+
+// TestStatusPageOfAGateway: while Kafka hangs, the page of the gateway shows the
+// request that waits for it.
+func TestStatusPageOfAGateway(t *testing.T) {
+	s := newStack(t)
+	ctx := env.Within(t, 60*time.Second)
+	require.NoError(t, s.Gateway.Start(ctx))
+	hung, resume := s.Kafka.Hang()
+	t.Cleanup(resume)
+	answered := make(chan int, 1)
+	go func() {
+		status, _, _ := stack.Post(ctx, s.Addr.GatewayHTTP, frame.Traces, stack.Spans(0, time.Now()))
+		answered <- status
+	}()
+	require.NoError(t, closed(ctx, hung))
+
+	tables := statusPage(ctx, t, s.Gateway, "receivers::lifeline")
+	require.InDelta(t, 1, tables["requests"][0]["in_flight"], 0)
+	require.Nil(t, tables["requests"][0]["window_for_recovery"])
+	require.Len(t, tables["requests in flight"], 1)
+	request := tables["requests in flight"][0]
+	require.Equal(t, "writing", request["stage"])
+	require.Equal(t, "traces", request["signal"])
+	require.Equal(t, "127.0.0.1", request["peer"])
+	require.Positive(t, request["age"])
+
+	recovery := statusPage(ctx, t, s.Gateway, "receivers::lifeline/recovery")
+	require.Empty(t, recovery["requests in flight"])
+	require.Positive(t, recovery["requests"][0]["window_for_recovery"])
+	resume()
+	require.Equal(t, http.StatusOK, <-answered)
+}
