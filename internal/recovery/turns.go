@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -65,7 +66,7 @@ func unsettled(w *work, fl *flare.Flare) []record {
 func (l *Loop) startSenders() {
 	for len(l.line.waiting) > 0 && l.pace.maySend() {
 		out := l.line.waiting[0]
-		l.line.waiting = l.line.waiting[1:]
+		l.line.waiting = slices.Delete(l.line.waiting, 0, 1) // no slice of the rest: it would keep the records of out
 		r, ok := l.next(out)
 		if !ok {
 			continue // its senders took the rest, or failed
@@ -104,6 +105,7 @@ func (l *Loop) sendTurn(out *outgoing, r record) {
 		l.startSenders()
 	}
 	if out.running--; out.running == 0 && len(out.left) == 0 {
+		out.left = nil // it may stand in line for a while
 		close(out.ended)
 	}
 }
