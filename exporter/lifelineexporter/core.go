@@ -19,6 +19,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
+	"github.com/otel-lifeline/lifeline/internal/status"
 )
 
 // registry finds the core of a configuration. The Collector hands the same
@@ -85,6 +86,7 @@ type running struct {
 	stop     context.CancelFunc
 	watchers sync.WaitGroup
 	unpace   func() // lets go of the garbage collector's pace
+	leave    func() // takes the exporter off the status page
 }
 
 func newCore(ctx context.Context, set exporter.Settings, cfg *Config) (*core, error) {
@@ -187,7 +189,11 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	server := c.cfg.server()
 	_, secure := server.TLS()
 	clientCert := &clientCert{cfg: secure.Config}
-	c.metrics.observe(func() reading { return c.reading(r, clientCert) })
+	read := func() reading { return c.reading(r, clientCert) }
+	c.metrics.observe(read)
+	r.leave = status.Register(host, status.Source{
+		Kind: component.KindExporter, ID: c.set.ID, Tables: func() []*status.Table { return c.tables(read()) },
+	})
 	r.unpace = gcpace.Start(gcpace.Demand{Floor: heapFloor})
 	c.set.Logger.Info("The ring is ready. It grows to its capacity in an outage: leave it that room under the memory limit.",
 		zap.Stringer("capacity", c.cfg.Ring.Capacity), zap.Duration("max_age", c.cfg.Ring.MaxAge), zap.Bool("flare", r.fallback != nil))
@@ -272,6 +278,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 	c.metrics.freeze()
 	run.reporter.close()
 	farewell(c.set.Logger, run.engine.Snapshot())
+	run.leave()
 	run.client.Close()
 	if run.fallback != nil {
 		run.fallback.close()

@@ -28,6 +28,7 @@ import (
 	"github.com/otel-lifeline/lifeline/exporter/lifelineexporter/internal/metadata"
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/internal/status/statustest"
 )
 
 const protobuf = "application/x-protobuf"
@@ -180,9 +181,12 @@ func (s scrape) conserves(t require.TestingT, signal string) int64 {
 }
 
 // host remembers the status it is told, as the Collector's does.
-type host struct{ events chan *componentstatus.Event }
+type host struct {
+	events chan *componentstatus.Event
+	page   statustest.Page
+}
 
-func (*host) GetExtensions() map[component.ID]component.Component { return nil }
+func (h *host) GetExtensions() map[component.ID]component.Component { return h.page.GetExtensions() }
 
 // Report implements componentstatus.Reporter. It never blocks, as the
 // Collector's does not: tests that read no events may miss some.

@@ -65,6 +65,13 @@ func (h *health) wrong(what string) bool {
 	return h.troubles[what] != nil
 }
 
+// all returns what is wrong now.
+func (h *health) all() map[string]error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return maps.Clone(h.troubles)
+}
+
 // close ends the reports: a component that stops has no other news.
 func (h *health) close() {
 	h.mu.Lock()

@@ -17,6 +17,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/recovery"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/internal/status"
 )
 
 // stopTimeout bounds the wait for the loop when the caller's context does not.
@@ -39,6 +40,7 @@ type recoveryExtension struct {
 	client  otlpsend.Client
 	bucket  store
 	metrics *metrics
+	leave   func() // takes recovery off the status page
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -86,6 +88,9 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if e.metrics, err = newMetrics(e.set, e.loop.Snapshot); err != nil {
 		return err
 	}
+	e.leave = status.Register(host, status.Source{Kind: component.KindExtension, ID: e.set.ID, Tables: func() []*status.Table {
+		return tables(r.all(), e.loop.Snapshot())
+	}})
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.start = context.WithoutCancel(ctx)
@@ -153,6 +158,9 @@ func (e *recoveryExtension) Shutdown(ctx context.Context) error {
 	e.mu.Lock()
 	e.start = nil // Ready starts nothing any more
 	e.mu.Unlock()
+	if e.leave != nil {
+		e.leave()
+	}
 	if e.metrics != nil {
 		e.metrics.close()
 	}

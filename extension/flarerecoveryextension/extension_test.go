@@ -31,6 +31,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/internal/status/statustest"
 )
 
 // statusHost collects what a component reports about itself.
@@ -42,7 +43,7 @@ type statusHost struct {
 }
 
 func newHost() *statusHost {
-	return &statusHost{Host: componenttest.NewNopHost(), seen: make(chan componentstatus.Status, 100)}
+	return &statusHost{Host: &statustest.Page{}, seen: make(chan componentstatus.Status, 100)}
 }
 
 func (h *statusHost) Report(e *componentstatus.Event) {
@@ -182,8 +183,11 @@ func TestRecovers(t *testing.T) {
 	r := newRig(t)
 	r.writeKeys()
 	f, key := r.flare(t)
-	require.NoError(t, r.ext.Start(t.Context(), newHost()))
+	host := newHost()
+	page := host.Host.(*statustest.Page)
+	require.NoError(t, r.ext.Start(t.Context(), host))
 	require.Empty(t, r.store.Calls()[1:], "nothing moves before Ready")
+	require.Empty(t, page.Show(t)["agents that flare"])
 	require.NoError(t, r.ext.Ready())
 	require.NoError(t, r.ext.Ready())
 	require.Equal(t, key, receive(t, r.gone))
@@ -211,10 +215,12 @@ func TestRecovers(t *testing.T) {
 		require.NoError(t, err, name)
 		require.Equal(t, want, value(t, m), name)
 	}
+	require.Equal(t, "acme/host-17", page.Show(t)["agents that flare"][0]["agent"])
 	require.NoError(t, r.ext.Shutdown(t.Context()))
 	require.NoError(t, r.ext.Shutdown(t.Context()))
 	require.NoError(t, r.ext.Ready())
 	require.True(t, r.store.closed)
+	require.Empty(t, page.Sources())
 	_, err := r.tel.GetMetric("otelcol_lifeline_recovery_pending")
 	require.Error(t, err, "nothing is observed after Shutdown")
 }

@@ -3,6 +3,7 @@ package flarerecoveryextension
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 
 	"go.opentelemetry.io/collector/component"
@@ -70,6 +71,13 @@ func (r *reporter) set(what string, err error, bad, good string) {
 		event = componentstatus.NewRecoverableErrorEvent(err)
 	}
 	componentstatus.ReportStatus(r.host, event)
+}
+
+// all returns what is wrong now.
+func (r *reporter) all() map[string]error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return maps.Clone(r.troubles)
 }
 
 // flare is told of every flare that reached a state.

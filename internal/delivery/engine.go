@@ -200,7 +200,7 @@ func (e *Engine) Shutdown(ctx context.Context) error {
 // Snapshot returns the state of the engine at one instant.
 func (e *Engine) Snapshot() Snapshot {
 	rs := e.ring.Snapshot()
-	s := Snapshot{Used: rs.Used, Capacity: e.s.Ring.Capacity}
+	s := Snapshot{Used: rs.Used, Capacity: e.s.Ring.Capacity, Frames: rs.Frames, Causes: e.path.failures()}
 	e.fb.tell(&s)
 	if !rs.Oldest.IsZero() {
 		s.OldestAge = time.Since(rs.Oldest)

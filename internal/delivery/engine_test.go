@@ -68,6 +68,9 @@ func TestIdleDoesNotWakeUp(t *testing.T) {
 }
 
 func TestOutageAndBack(t *testing.T) {
+	causeOf := map[string]otlpsend.Cause{
+		"refused": otlpsend.CauseRefused, "answer lost": otlpsend.CauseTimeout, "hung": otlpsend.CauseTimeout, "html": otlpsend.CauseNotAnAck,
+	}
 	for name, outage := range map[string]script{
 		"refused":     down,
 		"answer lost": lostAnswer,
@@ -86,10 +89,16 @@ func TestOutageAndBack(t *testing.T) {
 				require.Greater(t, w.gw.tries, tries, "the gateway was probed")
 				require.Less(t, w.gw.tries-tries, 20, "by backoff")
 				require.Positive(t, w.logs().Held)
+				shown := w.e.Snapshot()
+				require.Positive(t, shown.Frames)
+				require.Len(t, shown.Causes, 1)
+				require.Positive(t, shown.Causes[causeOf[name]])
 
 				w.gw.set(up)
 				w.wait(time.Minute)
 				require.Zero(t, w.logs().Held)
+				require.Zero(t, w.e.Snapshot().Frames)
+				require.Empty(t, w.e.Snapshot().Causes, "there was an ack")
 				require.Equal(t, w.accepted, w.logs().Delivered)
 				require.Equal(t, []bool{false, true}, w.gateways)
 

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"cmp"
+	"maps"
 	"sync"
 	"time"
 
@@ -109,6 +110,13 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, suspect bool) (news boo
 	news = p.down != cause
 	p.down = cause
 	return news
+}
+
+// failures returns the causes of what failed since the last ack.
+func (p *path) failures() map[otlpsend.Cause]int64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return maps.Clone(p.causes)
 }
 
 // clock learns from the Date of an answer that is proven: a captive portal has

@@ -59,6 +59,7 @@ func mainCause(r flare.Report) string {
 // Fleet is what is known of agents by their flares and drills.
 type Fleet struct {
 	Drills    map[string]time.Time // by principal: when its last drill was made; zero for enrolled ones without
+	Known     int                  // agents with a line of their own, a drill or a flare
 	Flaring   int                  // agents that flared since the process started; drills are no flares here
 	Top       []Sighting           // of them, the 20 with most flares
 	Outbreaks []Outbreak           // of them, by cause, the most agents first
@@ -102,7 +103,11 @@ func (f Fleet) summary() Fleet {
 	f.Drills = maps.Clone(f.Drills)
 	all := make([]Sighting, 0, len(f.agents))
 	outbreaks := map[string]*Outbreak{}
-	for _, a := range f.agents {
+	f.Known = len(f.Drills)
+	for principal, a := range f.agents {
+		if _, ok := f.Drills[principal]; !ok {
+			f.Known++
+		}
 		all = append(all, *a)
 		o := outbreaks[a.Cause]
 		if o == nil {

@@ -37,6 +37,7 @@ func TestSpotting(t *testing.T) {
 			{"globex", flare.Expired, "tls_expired"}: 1, {"globex", flare.Shutdown, "other"}: 1, {"globex", flare.Shutdown, "none"}: 1,
 		}, s.Flares)
 		require.Equal(t, 2, s.Flaring)
+		require.Equal(t, 2, s.Known)
 		require.Equal(t, "globex/db-1", s.Top[0].Principal)
 		require.EqualValues(t, 3, s.Top[0].Flares)
 		require.EqualValues(t, 6, s.Top[0].Items)
@@ -94,6 +95,7 @@ func TestDrillsAreMissed(t *testing.T) {
 		l := New(w.set)
 		w.resume(l, 2*time.Minute)
 		require.Equal(t, want, l.Snapshot().Drills)
+		require.Equal(t, 2, l.Snapshot().Known)
 		w.trust("acme/host-17")
 		w.keys.Enrolled = []string{"acme/host-17"}
 		w.resume(l, 2*time.Minute)

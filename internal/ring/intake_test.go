@@ -89,6 +89,7 @@ func TestAllOrNothing(t *testing.T) {
 		require.True(t, r.Seal(f, store))
 	}
 	require.Len(t, full, 3)
+	require.Equal(t, 3, r.Snapshot().Frames)
 	_, _, err = r.Push(Call{Signal: frame.Logs, Pieces: []Piece{{[]byte("small"), 1}, big}})
 	require.ErrorIs(t, err, ErrFull)
 	require.Equal(t, int64(3), r.Snapshot().Signals[frame.Logs].Accepted)
@@ -102,6 +103,7 @@ func TestEnd(t *testing.T) {
 	r.pushed(t, frame.Logs, "", "being sealed")
 	f := r.TakeOpen(begin)
 	r.pushed(t, frame.Logs, "", "open")
+	require.Equal(t, 2, r.Snapshot().Frames)
 	r.LoseAll("shutdown")
 	require.Equal(t, int64(1), r.Snapshot().Signals[frame.Logs].Held)
 	require.False(t, r.Seal(f, store))
@@ -109,5 +111,6 @@ func TestEnd(t *testing.T) {
 	_, _, err := r.Push(Call{Signal: frame.Traces})
 	require.ErrorIs(t, err, ErrClosed)
 	require.Zero(t, r.Snapshot().Used)
+	require.Zero(t, r.Snapshot().Frames)
 	require.NoError(t, r.Check())
 }

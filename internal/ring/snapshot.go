@@ -30,6 +30,7 @@ type Items struct {
 type Snapshot struct {
 	Signals [frame.NumSignals]Items
 	Used    int64     // bytes of whole pages: frames with their metadata, and sealed flares
+	Frames  int       // open ones, the drill and those of flares included
 	Oldest  time.Time // when the oldest item held was accepted; zero when none is
 }
 
@@ -44,6 +45,9 @@ func (r *Ring) Snapshot() Snapshot {
 			Accepted: c.accepted, Delivered: c.delivered, Rejected: c.rejected, Held: c.held,
 			Flared: maps.Clone(c.flared), Lost: maps.Clone(c.lost), LateAcks: c.lateAcks,
 		}
+	}
+	for _, q := range r.queues {
+		s.Frames += q.len
 	}
 	for _, q := range r.queues[:parked] {
 		f := q.first

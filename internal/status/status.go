@@ -7,8 +7,12 @@
 package status
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
+	"iter"
+	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -74,6 +78,17 @@ func (t *Table) Add(row ...Value) *Table {
 	}
 	t.Rows = append(t.Rows, row)
 	return t
+}
+
+// Sorted yields what m holds in the order of its keys.
+func Sorted[K cmp.Ordered, V any](m map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, k := range slices.Sorted(maps.Keys(m)) {
+			if !yield(k, m[k]) {
+				return
+			}
+		}
+	}
 }
 
 // MarshalJSON implements json.Marshaler: every row becomes an object with the

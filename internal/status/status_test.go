@@ -25,6 +25,8 @@ func TestValues(t *testing.T) {
 		{Text("tls_expired"), "tls_expired", `"tls_expired"`, false},
 		{Problem(nil), "–", "null", false},
 		{Problem(errors.New("one\n\ttwo")), "one two", `"one two"`, false},
+		{Whether(true), "yes", "true", false},
+		{Whether(false), "no", "false", false},
 		{Count(0), "0", "0", true},
 		{Count(999), "999", "999", true},
 		{Count(2980), "2,980", "2980", true},

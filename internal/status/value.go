@@ -13,7 +13,7 @@ import (
 // value is nothing: a dash, and null.
 type Value struct {
 	text  string
-	plain any // what JSON shows
+	plain any // what JSON shows: a string, a bool, an int64 or a float64
 }
 
 // String returns the text for people. It is not escaped.
@@ -29,8 +29,11 @@ func (v Value) MarshalJSON() ([]byte, error) { return json.Marshal(v.plain) }
 
 // Number reports whether v is a number for programs.
 func (v Value) Number() bool {
-	_, text := v.plain.(string)
-	return v.plain != nil && !text
+	switch v.plain.(type) {
+	case int64, float64:
+		return true
+	}
+	return false
 }
 
 // maxText is the most characters of a text.
@@ -64,6 +67,14 @@ func Problem(err error) Value {
 		return Value{}
 	}
 	return Text(strings.Join(strings.Fields(err.Error()), " "))
+}
+
+// Whether is yes or no; for programs true or false.
+func Whether(b bool) Value {
+	if b {
+		return Value{"yes", true}
+	}
+	return Value{"no", false}
 }
 
 // Count is a whole number.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/audit"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/test/env"
 	"github.com/otel-lifeline/lifeline/test/stack"
@@ -79,4 +80,42 @@ func TestStatusPageOfAGateway(t *testing.T) {
 	require.Positive(t, recovery["requests"][0]["window_for_recovery"])
 	resume()
 	require.Equal(t, http.StatusOK, <-answered)
+}
+
+// TestStatusPagesOfAnOutage: the agent's page says what keeps it from the gateway,
+// recovery's which agents flared, and why.
+func TestStatusPagesOfAnOutage(t *testing.T) {
+	s := newStack(t)
+	ctx := env.Within(t, 60*time.Second)
+	s.Agent.Env = append(s.Agent.Env, "LIFELINE_MAX_AGE=2s", "LIFELINE_SCRAPE_INTERVAL=1h")
+	s.Recovery.Env = append(s.Recovery.Env, "LIFELINE_POLL_INTERVAL=1s")
+	require.NoError(t, s.Agent.Start(ctx))
+	var l audit.Ledger
+	accept(ctx, t, s, &l, 3)
+	_, err := s.Agent.P.WaitLine(ctx, "The gateway does not take data")
+	require.NoError(t, err)
+	agent := statusPage(ctx, t, s.Agent, "exporters::lifeline")
+	require.Equal(t, "gateway", agent["problems"][0]["of"])
+	require.Contains(t, agent["problems"][0]["problem"], "refused")
+	require.Equal(t, "refused", agent["failed attempts since the last ack"][0]["cause"])
+	require.Equal(t, "traces", agent["items"][0]["signal"])
+	require.Positive(t, agent["items"][0]["accepted"])
+	require.Empty(t, statusPage(ctx, t, s.Agent, "receivers::lifeline")["requests in flight"])
+	_, err = s.Agent.P.WaitLine(ctx, "A flare was stored", `"reason": "expired"`)
+	require.NoError(t, err)
+
+	require.NoError(t, s.Gateway.Start(ctx))
+	require.NoError(t, s.Recovery.Start(ctx))
+	_, err = s.Recovery.P.WaitLine(ctx, "flare recovered")
+	require.NoError(t, err)
+	recovery := statusPage(ctx, t, s.Recovery, "extensions::flare_recovery")
+	require.Empty(t, recovery["problems"])
+	require.Positive(t, recovery["recovered"][0]["items"])
+	require.Equal(t, stack.Principal, recovery["agents that flare"][0]["agent"])
+	require.Equal(t, "expired", recovery["agents that flare"][0]["last_reason"])
+	outbreak := recovery["outbreaks"][0]
+	require.Equal(t, "refused", outbreak["cause"])
+	require.Equal(t, []any{1., 1.}, []any{outbreak["agents"], outbreak["of"]})
+	require.Equal(t, stack.Principal, recovery["last drills, the oldest first"][0]["agent"])
+	waitKafka(ctx, t, s, &l)
 }
