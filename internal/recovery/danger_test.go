@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -184,14 +185,18 @@ func TestAnAckDuringTheCutProvesNothing(t *testing.T) {
 		first, one, other := w.logs(agent, 1, "x"), w.logs(agent, 1, "x"), w.logs(agent, 1, "x")
 		first.Signal = frame.Traces
 		w.flare(agent, first, one, other)
-		attempts := map[frame.BatchID]int{}
+		var mu sync.Mutex
+		attempts := map[frame.BatchID]int{} // mu guards it
 		w.gateway.answer = func(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
 			id := frame.BatchID(r.Header[frame.HeaderBatchID])
+			mu.Lock()
 			attempts[id]++
+			attempt := attempts[id]
+			mu.Unlock()
 			switch {
-			case id == one.BatchID && attempts[id] <= 2:
+			case id == one.BatchID && attempt <= 2:
 				return otlpsend.Answer{Verdict: otlpsend.TooLarge, Err: errDead}
-			case id == other.BatchID && attempts[id] == 1:
+			case id == other.BatchID && attempt == 1:
 				return otlpsend.Answer{Verdict: otlpsend.BadData, Err: errDead}
 			case id == other.BatchID:
 				sleep(ctx, time.Second/2) // so that the cut has begun, and takes half a second more
