@@ -24,7 +24,7 @@ func tables(troubles map[string]error, s recovery.Snapshot) []*status.Table {
 		status.Count(s.RejectedItems), status.Count(s.DrillCount))
 	reported := status.NewTable("what agents tell", "items lost", "flares given up", "flares missing", "agents that run twice").Add(
 		status.Count(s.ReportedLost), status.Count(s.Unresolved), status.Count(s.SeqGaps), status.Count(s.Clones))
-	opened := status.NewTable("opened with", "identity", "flares")
+	opened := status.NewTable("opened with", "identity", "times")
 	for identity, n := range status.Sorted(s.Opened) {
 		opened.Add(status.Text(identity), status.Count(n))
 	}

@@ -57,7 +57,7 @@ func TestASnapshotAsTables(t *testing.T) {
 			{"agent": "acme/b", "made": "1970-01-01T00:06:40Z"},
 			{"agent": "acme/new", "made": "1970-01-01T00:08:20Z"},
 		},
-		"opened with": {{"identity": "age1xyz", "flares": 13.}},
+		"opened with": {{"identity": "age1xyz", "times": 13.}},
 	}, statustest.Show(t, all))
 	for _, table := range all {
 		if table.Title == "agents that flare" {
