@@ -105,7 +105,7 @@ func (m *model) taken(f *modelFrame) {
 }
 
 func (m *model) seal(t *rapid.T) {
-	m.sealed(t, draw(t, m.in("sealing", false)), rapid.IntRange(0, 9).Draw(t, "fails") == 0)
+	m.sealed(t, m.draw(t, m.in("sealing", false)), rapid.IntRange(0, 9).Draw(t, "fails") == 0)
 }
 
 func (m *model) sealed(t *rapid.T, f *modelFrame, fails bool) {
