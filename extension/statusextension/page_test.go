@@ -96,6 +96,7 @@ func TestRowsAreBounded(t *testing.T) {
 	}})
 	html := ask(h, http.MethodGet, pagePath).Body.String()
 	require.Equal(t, status.MaxRows+1, strings.Count(html, "<td"))
+	require.Contains(t, html, `<th class="number">n</th>`, "it stands above its numbers")
 	require.Contains(t, html, "and 2880 more")
 	require.Contains(t, ask(h, http.MethodGet, jsonPath).Body.String(), `"more": 2880`)
 }
