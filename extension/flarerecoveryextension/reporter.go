@@ -21,7 +21,7 @@ type reporter struct {
 
 	mu sync.Mutex
 	// mu guards the following.
-	troubles map[string]error // by what is wrong
+	troubles map[string]error // by what is wrong now
 }
 
 func newReporter(log *zap.Logger, host component.Host) *reporter {
@@ -60,10 +60,11 @@ func (r *reporter) set(what string, err error, bad, good string) {
 	if text(err) == text(r.troubles[what]) {
 		return
 	}
-	r.troubles[what] = err
 	if err != nil {
+		r.troubles[what] = err
 		r.log.Error(bad, zap.Error(err))
 	} else {
+		delete(r.troubles, what)
 		r.log.Info(good)
 	}
 	event := componentstatus.NewEvent(componentstatus.StatusOK)

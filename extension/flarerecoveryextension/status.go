@@ -13,9 +13,7 @@ import (
 func tables(troubles map[string]error, s recovery.Snapshot) []*status.Table {
 	problems := status.NewTable("problems", "of", "problem")
 	for what, err := range status.Sorted(troubles) {
-		if err != nil { // it is over
-			problems.Add(status.Text(what), status.Problem(err))
-		}
+		problems.Add(status.Text(what), status.Problem(err))
 	}
 	bucket := status.NewTable("bucket", "pending", "oldest pending", "last listed", "shards here").Add(
 		status.Count(s.Pending), status.Age(s.OldestPending), status.At(s.LastPass), status.Count(s.Shards))

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"go.opentelemetry.io/collector/component/componenttest"
+	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/recovery"
@@ -33,7 +35,11 @@ func TestASnapshotAsTables(t *testing.T) {
 		}},
 		Drills: map[string]time.Time{"acme/new": time.Unix(500, 0), "acme/b": time.Unix(400, 0), "acme/a": time.Unix(400, 0), "acme/never": {}},
 	}
-	all := tables(map[string]error{"path": errors.New("503"), "keys": nil}, s)
+	r := newReporter(zap.NewNop(), componenttest.NewNopHost())
+	r.set("keys", errors.New("broken"), "", "")
+	r.path(errors.New("503"))
+	r.set("keys", nil, "", "") // it is over
+	all := tables(r.all(), s)
 	type row = map[string]any
 	require.Equal(t, map[string][]row{
 		"problems": {{"of": "path", "problem": "503"}},
