@@ -128,8 +128,8 @@ func parseSignature(text []byte) (*signature, error) {
 
 // parsePublicKey accepts Ed25519 keys and their certificates, in the one spelling
 // that marshals to the same bytes: the authority's signature is checked over those,
-// not over what was read. The type is looked at first, so that no
-// parser of another algorithm runs.
+// not over what was read. The type is looked at first, so that no parser of another
+// algorithm runs.
 func parsePublicKey(wire []byte) (ssh.PublicKey, error) {
 	var named struct {
 		Algo string

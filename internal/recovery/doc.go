@@ -16,10 +16,11 @@
 // To read it, follow a flare: loop.go (a pass), list.go (what is in the bucket,
 // and whose turn it is), visit.go (fetch and open one flare), drill.go, turns.go
 // (which of its records goes next), forward.go (what becomes of a record),
-// gateway.go (one attempt), finish.go (copy, marker, delete). Pure decisions about order, steps and pauses are in
-// plan.go. What is remembered: memo.go (of an object, for as long as the process
-// lives), try.go (try markers: who died of a flare), marker.go (done markers: what
-// was taken), snapshot.go (for metrics), spot.go (which agents flare, and why).
+// gateway.go (one attempt), finish.go (copy, marker, delete). Pure decisions
+// about order, steps and pauses are in plan.go. What is remembered: memo.go (of
+// an object, for as long as the process lives), try.go (try markers: who died of
+// a flare), marker.go (done markers: what was taken), snapshot.go (for metrics),
+// spot.go (which agents flare, and why).
 // Around it: pace.go (how much at a time), lease.go (which flares are this
 // process's), rights.go (proof that all this may be done), keep.go (housekeeping),
 // calls.go (the bucket with deadlines).
