@@ -30,6 +30,7 @@ const probeTimeout = 30 * time.Second
 type fallback struct {
 	keys    keyring
 	keysOK  atomic.Bool
+	telling sync.Mutex // held while what the keys are is found out and told
 	looking sync.Mutex // held for one look at the buckets
 	buckets []*flareBucket
 	health  *health
@@ -79,11 +80,17 @@ func (f *fallback) targets() []delivery.Target {
 	return targets
 }
 
-// sealer is delivery's way to the keys in force.
+// keyError is what is wrong with the key files; the fallback has told it.
+type keyError struct{ error }
+
+// sealer is delivery's way to the keys in force. It fails with a keyError.
 func (f *fallback) sealer() (*flare.Sealer, error) {
 	sealer, err := f.keys.Sealer()
 	f.checkKeys()
-	return sealer, err
+	if err != nil {
+		return nil, keyError{err}
+	}
+	return sealer, nil
 }
 
 // watch checks at once and then every minute, until ctx ends.
@@ -113,6 +120,8 @@ func (f *fallback) check(ctx context.Context) {
 }
 
 func (f *fallback) checkKeys() {
+	f.telling.Lock() // or what was read first could be told last
+	defer f.telling.Unlock()
 	err := f.keys.check()
 	f.keysOK.Store(err == nil)
 	if !f.health.set(keyTrouble, err) {

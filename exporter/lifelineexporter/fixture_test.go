@@ -256,9 +256,11 @@ func published(t *testing.T, name string) []byte {
 	return text
 }
 
-// put writes a file of a test's own directory.
+// put writes a file of a test's own directory at one stroke: who reads it finds
+// the old one or the new one.
 func put(t *testing.T, path string, text []byte) {
-	require.NoError(t, os.WriteFile(path, text, 0o600)) //nolint:gosec // a temporary directory
+	require.NoError(t, os.WriteFile(path+".new", text, 0o600)) //nolint:gosec // a temporary directory
+	require.NoError(t, os.Rename(path+".new", path))
 }
 
 // keyDir copies the published keys, so that a test may break them.

@@ -2,6 +2,7 @@ package lifelineexporter
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -89,11 +90,10 @@ func (r *reporter) bucket(target string, ok bool, err error) {
 // sealed says whether flares can be sealed. What is wrong with the key files is
 // the fallback's to tell, and not twice.
 func (r *reporter) sealed(ok bool, err error) {
-	if ok {
+	switch {
+	case ok:
 		r.health.set("sealing", nil)
-		return
-	}
-	if !r.health.wrong(keyTrouble) {
+	case !errors.As(err, new(keyError)):
 		r.health.set("sealing", fmt.Errorf("no flare can be sealed: %w", err))
 		r.log.Error("No flare can be sealed. Check flare::recipients_file and flare::signing_key_file.", zap.Error(err))
 	}

@@ -88,10 +88,9 @@ func TestTheCauseOfAnOutageIsLogged(t *testing.T) {
 
 func TestWhatKeysAreWrongIsSaidOnce(t *testing.T) {
 	r, logs := newReporter()
-	r.health.set(keyTrouble, errors.New("no file"))
-	r.bucket("", false, errors.New("no file"))
+	r.bucket("", false, keyError{errors.New("no file")})
 	require.Empty(t, logs.TakeAll(), "the fallback has said so")
-	r.health.set(keyTrouble, nil)
+	require.False(t, r.health.wrong("sealing"))
 	r.bucket("", false, errors.New("self-test"))
 	require.Len(t, logs.TakeAll(), 1)
 	require.True(t, r.health.wrong("sealing"))

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,7 +122,9 @@ func TestBudget(t *testing.T) {
 func TestBrokenKeys(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
+		var told []string
 		w := newWorld(t, func(s *Settings) {
+			s.Observer.Bucket = func(target string, ok bool, err error) { told = append(told, fmt.Sprint(target, ok, err)) }
 			good := s.Flare.Sealer
 			s.Flare.Sealer = func() (*flare.Sealer, error) {
 				if asked++; asked < 5 {
@@ -140,6 +143,7 @@ func TestBrokenKeys(t *testing.T) {
 		require.GreaterOrEqual(t, asked, 5)
 		require.Equal(t, int64(1), w.logs().Flared[flare.Expired], "healed keys are taken")
 		require.True(t, w.e.Snapshot().Ready)
+		require.Equal(t, []string{"false flare::recipients_file: empty", "true <nil>"}, told)
 		w.shutdown()
 	})
 	synctest.Test(t, func(t *testing.T) {

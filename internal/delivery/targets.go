@@ -96,12 +96,11 @@ func (e *Engine) observeBucket(target string, err error) {
 	}
 }
 
-// observeKeys notes whether the fallback could seal, and tells of it if not.
+// observeKeys notes whether the fallback could seal, and tells of it when that
+// is news.
 func (e *Engine) observeKeys(err error) {
 	e.fb.mu.Lock()
 	e.fb.ready = err == nil
 	e.fb.mu.Unlock()
-	if err != nil {
-		e.observeBucket("", err)
-	}
+	e.observeBucket("", err)
 }
