@@ -20,6 +20,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
 	"github.com/otel-lifeline/lifeline/internal/status"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // registry finds the core of a configuration. The Collector hands the same
@@ -61,7 +62,7 @@ type core struct {
 	cfg      *Config
 	set      exporter.Settings
 	metaKeys []string // lower case
-	health   health
+	troubles trouble.List
 	metrics  *telemetry
 	runs     [frame.NumSignals]runCall
 	forget   func() // takes the core out of the registry
@@ -145,7 +146,7 @@ func (c *core) accept(s frame.Signal, meta map[string][]string, pieces []otlpcod
 func (c *core) start(ctx context.Context, host component.Host) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.health.attach(host)
+	c.troubles.Attach(host)
 	if !c.started {
 		c.started = true
 		c.running, c.err = c.run(ctx, host)
@@ -167,11 +168,11 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	ctx = context.WithoutCancel(ctx)
 	r := &running{
 		client:   client,
-		reporter: &reporter{ctx: ctx, id: c.set.ID.String(), log: c.set.Logger, health: &c.health, builder: c.metrics.builder},
+		reporter: &reporter{ctx: ctx, id: c.set.ID.String(), log: c.set.Logger, troubles: &c.troubles, builder: c.metrics.builder},
 		stop:     func() {},
 	}
 	if c.cfg.Flare.HasValue() {
-		if r.fallback, err = newFallback(c.cfg.Flare.Get(), &c.health, c.set.Logger); err != nil {
+		if r.fallback, err = newFallback(c.cfg.Flare.Get(), &c.troubles, c.set.Logger); err != nil {
 			return nil, err
 		}
 	}
@@ -271,7 +272,7 @@ func (c *core) release(ctx context.Context, s frame.Signal) error {
 	if run == nil {
 		return nil
 	}
-	c.health.close()
+	c.troubles.Close()
 	err := run.engine.Shutdown(context.WithoutCancel(ctx)) // shutdown_timeout is the bound
 	run.stop()
 	run.watchers.Wait()

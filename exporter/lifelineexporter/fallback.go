@@ -15,6 +15,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // watchInterval is how often the fallback looks at its files, and how soon it
@@ -28,13 +29,13 @@ const probeTimeout = 30 * time.Second
 // found out in an emergency. What is broken is an alarm and never an error of
 // the exporter: the path to the gateway does not depend on it.
 type fallback struct {
-	keys    keyring
-	keysOK  atomic.Bool
-	telling sync.Mutex // held while what the keys are is found out and told
-	looking sync.Mutex // held for one look at the buckets
-	buckets []*flareBucket
-	health  *health
-	log     *zap.Logger
+	keys     keyring
+	keysOK   atomic.Bool
+	telling  sync.Mutex // held while what the keys are is found out and told
+	looking  sync.Mutex // held for one look at the buckets
+	buckets  []*flareBucket
+	troubles *trouble.List
+	log      *zap.Logger
 }
 
 // flareBucket is one bucket that flares may go to.
@@ -48,8 +49,8 @@ type flareBucket struct {
 	seen  []os.FileInfo
 }
 
-func newFallback(cfg *FlareConfig, h *health, log *zap.Logger) (*fallback, error) {
-	f := &fallback{keys: keyring{cfg: cfg}, health: h, log: log}
+func newFallback(cfg *FlareConfig, t *trouble.List, log *zap.Logger) (*fallback, error) {
+	f := &fallback{keys: keyring{cfg: cfg}, troubles: t, log: log}
 	names := map[string]int{}
 	for i, bucket := range cfg.Buckets {
 		client, err := s3bucket.New(bucket)
@@ -124,7 +125,7 @@ func (f *fallback) checkKeys() {
 	defer f.telling.Unlock()
 	err := f.keys.check()
 	f.keysOK.Store(err == nil)
-	if !f.health.set(keyTrouble, err) {
+	if !f.troubles.Set(keyTrouble, err) {
 		return
 	}
 	if err != nil {
@@ -155,7 +156,7 @@ func (f *fallback) checkBucket(ctx context.Context, b *flareBucket) {
 	if err != nil {
 		err = fmt.Errorf("flare::buckets: %s: %w; check name, region, endpoint and credentials", b.name, err)
 	}
-	if !f.health.set("bucket "+b.name, err) {
+	if !f.troubles.Set("bucket "+b.name, err) {
 		return
 	}
 	if err != nil {
@@ -188,7 +189,7 @@ func putRefused(target string) string { return "put to " + target }
 // ready reports whether a flare made now would find its way.
 func (f *fallback) ready() bool {
 	return f.keysOK.Load() && slices.ContainsFunc(f.buckets, func(b *flareBucket) bool {
-		return b.proven.Load() && !f.health.wrong(putRefused(b.name))
+		return b.proven.Load() && !f.troubles.Wrong(putRefused(b.name))
 	})
 }
 

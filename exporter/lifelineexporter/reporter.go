@@ -16,6 +16,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // lossInterval is how often one kind of loss is logged.
@@ -24,11 +25,11 @@ const lossInterval = 10 * time.Second
 // reporter tells the operator what delivery observes: one log line and one
 // status event for every change of state. Safe for concurrent use.
 type reporter struct {
-	ctx     context.Context // never cancelled; instruments ask for one and delivery has none to hand on
-	id      string
-	log     *zap.Logger
-	health  *health
-	builder *metadata.TelemetryBuilder
+	ctx      context.Context // never cancelled; instruments ask for one and delivery has none to hand on
+	id       string
+	log      *zap.Logger
+	troubles *trouble.List
+	builder  *metadata.TelemetryBuilder
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -65,11 +66,11 @@ func (r *reporter) observer() delivery.Observer {
 
 func (r *reporter) gateway(ok bool, cause otlpsend.Cause, err error) {
 	if ok {
-		r.health.set("gateway", nil)
+		r.troubles.Set("gateway", nil)
 		r.log.Info("The gateway takes data.")
 		return
 	}
-	r.health.set("gateway", fmt.Errorf("the gateway does not take data (%s): %w", cause, err))
+	r.troubles.Set("gateway", fmt.Errorf("the gateway does not take data (%s): %w", cause, err))
 	r.log.Warn("The gateway does not take data. It stays in the ring and is sent again.", zap.String("cause", string(cause)), zap.Error(err))
 }
 
@@ -79,11 +80,11 @@ func (r *reporter) bucket(target string, ok bool, err error) {
 		return
 	}
 	if ok {
-		r.health.set(putRefused(target), nil)
+		r.troubles.Set(putRefused(target), nil)
 		r.log.Info("The bucket takes flares.", zap.String("bucket", target))
 		return
 	}
-	r.health.set(putRefused(target), fmt.Errorf("flare::buckets: %s does not take flares: %w", target, err))
+	r.troubles.Set(putRefused(target), fmt.Errorf("flare::buckets: %s does not take flares: %w", target, err))
 	r.log.Error("The bucket does not take flares. Check flare::buckets: name, credentials and the right to put.", zap.String("bucket", target), zap.Error(err))
 }
 
@@ -92,9 +93,9 @@ func (r *reporter) bucket(target string, ok bool, err error) {
 func (r *reporter) sealed(ok bool, err error) {
 	switch {
 	case ok:
-		r.health.set("sealing", nil)
+		r.troubles.Set("sealing", nil)
 	case !errors.As(err, new(keyError)):
-		r.health.set("sealing", fmt.Errorf("no flare can be sealed: %w", err))
+		r.troubles.Set("sealing", fmt.Errorf("no flare can be sealed: %w", err))
 		r.log.Error("No flare can be sealed. Check flare::recipients_file and flare::signing_key_file.", zap.Error(err))
 	}
 }

@@ -7,19 +7,18 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 func newReporter() (*reporter, *observer.ObservedLogs) {
 	core, logs := observer.New(zap.InfoLevel)
-	return &reporter{log: zap.New(core), health: &health{}}, logs
+	return &reporter{log: zap.New(core), troubles: &trouble.List{}}, logs
 }
 
 // A ring that overflows loses thousands of frames a second: that is a line every
@@ -83,57 +82,17 @@ func TestTheCauseOfAnOutageIsLogged(t *testing.T) {
 	lines := logs.TakeAll()
 	require.Len(t, lines, 2)
 	require.Equal(t, "tls_expired", lines[0].ContextMap()["cause"])
-	require.False(t, r.health.wrong("gateway"))
+	require.False(t, r.troubles.Wrong("gateway"))
 }
 
 func TestWhatKeysAreWrongIsSaidOnce(t *testing.T) {
 	r, logs := newReporter()
 	r.bucket("", false, keyError{errors.New("no file")})
 	require.Empty(t, logs.TakeAll(), "the fallback has said so")
-	require.False(t, r.health.wrong("sealing"))
+	require.False(t, r.troubles.Wrong("sealing"))
 	r.bucket("", false, errors.New("self-test"))
 	require.Len(t, logs.TakeAll(), 1)
-	require.True(t, r.health.wrong("sealing"))
+	require.True(t, r.troubles.Wrong("sealing"))
 	r.bucket("", true, nil)
-	require.False(t, r.health.wrong("sealing"))
-}
-
-// statusHost keeps what one signal's host is told.
-type statusHost struct {
-	component.Host
-	events []*componentstatus.Event
-}
-
-func (h *statusHost) Report(event *componentstatus.Event) { h.events = append(h.events, event) }
-
-func TestOnlyChangesAreReported(t *testing.T) {
-	var h health
-	first, late := &statusHost{}, &statusHost{}
-	h.attach(first)
-	require.False(t, h.set("gateway", nil), "right from the start is no news")
-	gone := errors.New("gone")
-	require.True(t, h.set("gateway", gone))
-	require.False(t, h.set("gateway", errors.New("gone")), "the same trouble is no news")
-	h.attach(late)
-	require.True(t, h.set("bucket", errors.New("denied")))
-	require.True(t, h.set("gateway", nil))
-	require.True(t, h.set("bucket", errors.New("throttled")), "another trouble is news")
-	require.True(t, h.set("bucket", nil))
-	require.False(t, h.set("bucket", nil))
-	h.close()
-	require.True(t, h.set("gateway", gone))
-	texts := func(events []*componentstatus.Event) []string {
-		var list []string
-		for _, e := range events {
-			text := e.Status().String()
-			if e.Err() != nil {
-				text += " " + e.Err().Error()
-			}
-			list = append(list, text)
-		}
-		return list
-	}
-	after := []string{"StatusRecoverableError denied", "StatusRecoverableError denied", "StatusRecoverableError throttled", "StatusOK"}
-	require.Equal(t, append([]string{"StatusRecoverableError gone"}, after...), texts(first.events))
-	require.Equal(t, append([]string{"StatusRecoverableError gone"}, after...), texts(late.events), "who comes late is told where things stand")
+	require.False(t, r.troubles.Wrong("sealing"))
 }

@@ -9,14 +9,11 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/status"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // tables is what the status page shows of r.
 func (c *core) tables(r reading) []*status.Table {
-	problems := status.NewTable("problems", "of", "problem")
-	for what, err := range status.Sorted(c.health.all()) {
-		problems.Add(status.Text(what), status.Problem(err))
-	}
 	causes := status.NewTable("failed attempts since the last ack", "cause", "attempts")
 	for cause, n := range status.Sorted(r.items.Causes) {
 		causes.Add(status.Text(string(cause)), status.Count(n))
@@ -32,7 +29,7 @@ func (c *core) tables(r reading) []*status.Table {
 			addItems(items, fates, s.String(), r.items.Signals[s])
 		}
 	}
-	tables := []*status.Table{problems, causes, ring, items, fates}
+	tables := []*status.Table{trouble.Table(&c.troubles), causes, ring, items, fates}
 	if r.hasFlare {
 		tables = append(tables, r.flares(), status.NewTable("fallback", "ready", "last drill stored").Add(
 			status.Whether(r.ready), status.At(r.items.DrillPut)))

@@ -18,7 +18,7 @@ import (
 // Everything that a reading counts is on the page, and the items add up.
 func TestAReadingAsTables(t *testing.T) {
 	c := &core{cfg: createDefaultConfig().(*Config)}
-	c.health.set("gateway", errors.New("it sleeps"))
+	c.troubles.Set("gateway", errors.New("it sleeps"))
 	r := reading{hasFlare: true, ready: true, gateway: time.Unix(100, 0), signingAt: time.Unix(300, 0)}
 	r.signals[frame.Logs] = true
 	r.items = delivery.Snapshot{

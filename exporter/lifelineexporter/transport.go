@@ -36,7 +36,7 @@ const receiptTrouble = "receipt keys"
 
 // receiptKeys tells when the state of the receipt keys has changed.
 func (c *core) receiptKeys(broken error) {
-	if !c.health.set(receiptTrouble, broken) {
+	if !c.troubles.Set(receiptTrouble, broken) {
 		return
 	}
 	if broken != nil {

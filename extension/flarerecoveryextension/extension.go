@@ -34,6 +34,7 @@ type recoveryExtension struct {
 	cfg       *Config
 	set       extension.Settings
 	openStore func(s3bucket.Config) (store, error) // replaced in tests
+	reporter  *reporter
 
 	// Set by Start.
 	loop    *recovery.Loop
@@ -57,7 +58,10 @@ var (
 )
 
 func newExtension(set extension.Settings, cfg *Config) *recoveryExtension {
-	return &recoveryExtension{cfg: cfg, set: set, openStore: func(c s3bucket.Config) (store, error) { return s3bucket.New(c) }}
+	return &recoveryExtension{
+		cfg: cfg, set: set, openStore: func(c s3bucket.Config) (store, error) { return s3bucket.New(c) },
+		reporter: &reporter{log: set.Logger},
+	}
 }
 
 // Dependencies names the extensions that the client of the gateway uses.
@@ -73,9 +77,9 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if err := flare.CheckFIPS(); err != nil {
 		return fmt.Errorf("flare_recovery: %w", err)
 	}
-	r := newReporter(e.set.Logger, host)
+	e.reporter.troubles.Attach(host)
 	server := e.cfg.Forward.Server()
-	server.ReceiptKeys = r.receipts
+	server.ReceiptKeys = e.reporter.receipts
 	client, err := otlpclient.New(ctx, server, host, e.set.TelemetrySettings)
 	if err != nil {
 		return fmt.Errorf("forward::%w", err)
@@ -84,12 +88,12 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	if e.bucket, err = e.openStore(e.cfg.S3); err != nil {
 		return fmt.Errorf("s3: %w", err)
 	}
-	e.loop = recovery.New(e.settings(client, r))
+	e.loop = recovery.New(e.settings(client))
 	if e.metrics, err = newMetrics(e.set, e.loop.Snapshot); err != nil {
 		return err
 	}
 	e.leave = status.Register(host, status.Source{Kind: component.KindExtension, ID: e.set.ID, Tables: func() []*status.Table {
-		return tables(r.all(), e.loop.Snapshot())
+		return tables(&e.reporter.troubles, e.loop.Snapshot())
 	}})
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -97,8 +101,8 @@ func (e *recoveryExtension) Start(ctx context.Context, host component.Host) erro
 	return nil
 }
 
-func (e *recoveryExtension) settings(t otlpsend.Transport, r *reporter) recovery.Settings {
-	ring := newKeyring(e.cfg)
+func (e *recoveryExtension) settings(t otlpsend.Transport) recovery.Settings {
+	r, ring := e.reporter, newKeyring(e.cfg)
 	return recovery.Settings{
 		Bucket: e.bucket,
 		Refresh: func(ctx context.Context) {
@@ -154,6 +158,7 @@ func (e *recoveryExtension) NotReady() error {
 // Shutdown stops the loop and closes what Start made. It is idempotent and may
 // be called without Start.
 func (e *recoveryExtension) Shutdown(ctx context.Context) error {
+	e.reporter.troubles.Close()
 	err := e.stop(ctx)
 	e.mu.Lock()
 	e.start = nil // Ready starts nothing any more

@@ -1,31 +1,19 @@
 package flarerecoveryextension
 
 import (
-	"errors"
 	"fmt"
-	"maps"
-	"sync"
 
-	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/recovery"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // reporter turns changes of state into one log line each and the component's
-// status. It is safe for concurrent use.
+// status. It is safe for concurrent use, but each trouble has one teller.
 type reporter struct {
-	log  *zap.Logger
-	host component.Host
-
-	mu sync.Mutex
-	// mu guards the following.
-	troubles map[string]error // by what is wrong now
-}
-
-func newReporter(log *zap.Logger, host component.Host) *reporter {
-	return &reporter{log: log, host: host, troubles: map[string]error{}}
+	log      *zap.Logger
+	troubles trouble.List
 }
 
 // keys is told what is wrong with the key files now.
@@ -55,30 +43,13 @@ func (r *reporter) path(err error) {
 
 // set notes what is wrong with something, and says so if that is news.
 func (r *reporter) set(what string, err error, bad, good string) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if text(err) == text(r.troubles[what]) {
-		return
-	}
-	if err != nil {
-		r.troubles[what] = err
+	switch {
+	case !r.troubles.Set(what, err):
+	case err != nil:
 		r.log.Error(bad, zap.Error(err))
-	} else {
-		delete(r.troubles, what)
+	default:
 		r.log.Info(good)
 	}
-	event := componentstatus.NewEvent(componentstatus.StatusOK)
-	if err := errors.Join(r.troubles["keys"], r.troubles["store"], r.troubles["receipts"], r.troubles["path"]); err != nil {
-		event = componentstatus.NewRecoverableErrorEvent(err)
-	}
-	componentstatus.ReportStatus(r.host, event)
-}
-
-// all returns what is wrong now.
-func (r *reporter) all() map[string]error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return maps.Clone(r.troubles)
 }
 
 // flare is told of every flare that reached a state.
@@ -105,11 +76,4 @@ func (r *reporter) flare(e recovery.Event) {
 	case recovery.Stuck:
 		r.log.Error("flare is settled but stuck: the step is tried again in every pass; if it is refused, give recovery the right to do it", fields...)
 	}
-}
-
-func text(err error) string {
-	if err == nil {
-		return ""
-	}
-	return err.Error()
 }

@@ -7,14 +7,11 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/recovery"
 	"github.com/otel-lifeline/lifeline/internal/status"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // tables is what the status page shows of recovery.
-func tables(troubles map[string]error, s recovery.Snapshot) []*status.Table {
-	problems := status.NewTable("problems", "of", "problem")
-	for what, err := range status.Sorted(troubles) {
-		problems.Add(status.Text(what), status.Problem(err))
-	}
+func tables(troubles *trouble.List, s recovery.Snapshot) []*status.Table {
 	bucket := status.NewTable("bucket", "pending", "oldest pending", "last listed", "shards here").Add(
 		status.Count(s.Pending), status.Age(s.OldestPending), status.At(s.LastPass), status.Count(s.Shards))
 	recovered := status.NewTable("recovered", "flares", "items", "bytes", "items rejected", "drills").Add(
@@ -26,7 +23,7 @@ func tables(troubles map[string]error, s recovery.Snapshot) []*status.Table {
 	for identity, n := range status.Sorted(s.Opened) {
 		opened.Add(status.Text(identity), status.Count(n))
 	}
-	return append([]*status.Table{problems, bucket, unsettled(s), recovered, reported}, append(fleet(s.Fleet), opened)...)
+	return append([]*status.Table{trouble.Table(troubles), bucket, unsettled(s), recovered, reported}, append(fleet(s.Fleet), opened)...)
 }
 
 // unsettled counts the flares that need a person, by what keeps them.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/require"
-	"go.opentelemetry.io/collector/component/componenttest"
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
@@ -35,11 +34,11 @@ func TestASnapshotAsTables(t *testing.T) {
 		}},
 		Drills: map[string]time.Time{"acme/new": time.Unix(500, 0), "acme/b": time.Unix(400, 0), "acme/a": time.Unix(400, 0), "acme/never": {}},
 	}
-	r := newReporter(zap.NewNop(), componenttest.NewNopHost())
+	r := &reporter{log: zap.NewNop()}
 	r.set("keys", errors.New("broken"), "", "")
 	r.path(errors.New("503"))
 	r.set("keys", nil, "", "") // it is over
-	all := tables(r.all(), s)
+	all := tables(&r.troubles, s)
 	type row = map[string]any
 	require.Equal(t, map[string][]row{
 		"problems": {{"of": "path", "problem": "503"}},

@@ -78,7 +78,7 @@ func (g *gateway) Start(ctx context.Context, host component.Host) error {
 	}
 	err := g.receipts.check()
 	if err == nil {
-		g.health.start(host, g.workers.closing)
+		g.health.start(g.workers.closing)
 		err = g.grpc.start(ctx, host)
 	}
 	if err == nil {
@@ -100,6 +100,7 @@ func (g *gateway) Shutdown(ctx context.Context) error {
 		return nil
 	}
 	g.health.watching.Wait()
+	g.health.troubles.Close()
 	ctx, cancel := context.WithTimeoutCause(ctx, g.cfg.AckTimeout, errors.New("ack_timeout has passed"))
 	defer cancel()
 

@@ -7,13 +7,12 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"go.opentelemetry.io/collector/component"
-	"go.opentelemetry.io/collector/component/componentstatus"
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/inflight"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // health tells whoever runs the gateway what is wrong with it, in the log and in
@@ -25,14 +24,13 @@ type health struct {
 	inflight *inflight.Registry
 	receipts *receipts // nil: no receipts
 
-	// Owned by start, and read-only after it.
-	host     component.Host
+	troubles trouble.List   // that make the gateway no use to its clients
+	worries  trouble.List   // that do not: no host is told, or a load balancer would leave it
 	watching sync.WaitGroup // the watch, until start's closing is closed
 }
 
 // start begins to watch, until closing is closed.
-func (h *health) start(host component.Host, closing <-chan struct{}) {
-	h.host = host
+func (h *health) start(closing <-chan struct{}) {
 	h.watching.Go(func() { h.watch(closing) })
 }
 
@@ -42,7 +40,6 @@ func (h *health) start(host component.Host, closing <-chan struct{}) {
 func (h *health) watch(closing <-chan struct{}) {
 	tick := time.NewTicker(h.cfg.AckTimeout / 8)
 	defer tick.Stop()
-	stuck, receipts := false, ""
 	for {
 		select {
 		case <-tick.C:
@@ -50,35 +47,40 @@ func (h *health) watch(closing <-chan struct{}) {
 			return
 		}
 		large.age()
-		receipts = h.checkReceipts(receipts)
-		oldest := h.inflight.OldestWrite()
-		if late := oldest > h.cfg.AckTimeout; late == stuck {
-			continue
-		}
-		stuck = !stuck
-		if !stuck {
-			h.log.Info("The pipeline finishes its writes in time again.")
-			componentstatus.ReportStatus(h.host, componentstatus.NewEvent(componentstatus.StatusOK))
-			continue
-		}
-		err := fmt.Errorf("a write has been going on for %s, longer than ack_timeout: look at the brokers", oldest.Round(time.Second))
-		h.log.Error("The pipeline does not finish its writes. Clients keep their data and try again.", zap.Error(err))
-		componentstatus.ReportStatus(h.host, componentstatus.NewRecoverableErrorEvent(err))
+		h.checkReceipts()
+		h.checkWrites()
 	}
 }
 
-// checkReceipts logs what is wrong with the key file, once for every change of it,
-// and returns that for the next call.
-func (h *health) checkReceipts(before string) string {
-	err := h.receipts.check()
-	if err == nil {
-		return ""
+// checkWrites says when a write begins to take too long, and when none does any more.
+func (h *health) checkWrites() {
+	const what = "writes"
+	oldest := h.inflight.OldestWrite()
+	late := oldest > h.cfg.AckTimeout
+	if late == h.troubles.Wrong(what) {
+		return
 	}
-	if err.Error() != before {
+	if !late {
+		h.troubles.Set(what, nil)
+		h.log.Info("The pipeline finishes its writes in time again.")
+		return
+	}
+	err := fmt.Errorf("a write has been going on for %s, longer than ack_timeout: look at the brokers", oldest.Round(time.Second))
+	h.troubles.Set(what, err)
+	h.log.Error("The pipeline does not finish its writes. Clients keep their data and try again.", zap.Error(err))
+}
+
+// checkReceipts says what is wrong with the key file, once for every change of it.
+func (h *health) checkReceipts() {
+	err := h.receipts.check()
+	switch {
+	case !h.worries.Set("receipt keys", err):
+	case err != nil:
 		h.log.Error("The new receipt key file cannot be used: receipts are made with the keys from before it. "+
 			"Put a good one in its place; `lifeline keygen receipt` makes one.", zap.Error(err))
+	default:
+		h.log.Info("The receipt key file is good again.")
 	}
-	return err.Error()
 }
 
 // explain logs what nobody else explains of a failed write: the two errors of Kafka
@@ -93,7 +95,7 @@ func (h *health) explain(s frame.Signal, err error) {
 	case errors.Is(err, kerr.UnknownTopicID):
 		h.log.Error("The topic was deleted and made again. This process cannot write to it any more: restart it.",
 			topic, zap.Error(err))
-		componentstatus.ReportStatus(h.host, componentstatus.NewPermanentErrorEvent(err))
+		h.troubles.Fail("topic of "+s.String(), err)
 	case errors.Is(err, passthrough.ErrBetween):
 		h.log.Error("The lifeline exporter did not get what this receiver took. Clients keep their data and try again.", zap.Error(err))
 	case errors.Is(err, errPanic):

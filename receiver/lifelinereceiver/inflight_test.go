@@ -148,7 +148,8 @@ func TestNotReadyWhileAWriteHangs(t *testing.T) {
 		k, started, finish := slowKafka()
 		g := bubble(t, k)
 		host := &statusHost{Host: componenttest.NewNopHost()}
-		g.health.start(host, g.workers.closing)
+		g.health.troubles.Attach(host)
+		g.health.start(g.workers.closing)
 		raw := encoded(t, frame.Traces, 3)
 		background(t, func() { _ = ask(t.Context(), g, raw, nil, nil) })
 		<-started
@@ -159,13 +160,33 @@ func TestNotReadyWhileAWriteHangs(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, []componentstatus.Status{componentstatus.StatusRecoverableError}, host.all())
 		require.ErrorContains(t, host.events[0].Err(), "longer than ack_timeout")
+		problems := statustest.Show(t, g.tables())["problems"]
+		require.Equal(t, []map[string]any{{"of": "writes", "problem": host.events[0].Err().Error()}}, problems)
 		time.Sleep(time.Hour)
 		require.Len(t, host.all(), 1, "said once")
 		finish <- nil
 		time.Sleep(g.cfg.AckTimeout / 4)
 		synctest.Wait()
 		require.Equal(t, componentstatus.StatusOK, host.all()[1])
+		require.Empty(t, statustest.Show(t, g.tables())["problems"])
 	})
+}
+
+// The Collector has a receiver for every signal, each with a status of its own.
+func TestEverySignalIsNotReady(t *testing.T) {
+	set, cfg := receivertest.NewNopSettings(metadata.Type), testConfig(func(c *Config) { c.Passthrough.Enabled = false })
+	logs, err := NewFactory().CreateLogs(t.Context(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	traces, err := NewFactory().CreateTraces(t.Context(), set, cfg, consumertest.NewNop())
+	require.NoError(t, err)
+	first, second := &statusHost{Host: componenttest.NewNopHost()}, &statusHost{Host: componenttest.NewNopHost()}
+	require.NoError(t, logs.Start(t.Context(), first))
+	require.NoError(t, traces.Start(t.Context(), second))
+	logs.(*shared).gateway.health.explain(frame.Logs, kerr.UnknownTopicID)
+	require.Equal(t, []componentstatus.Status{componentstatus.StatusPermanentError}, first.all())
+	require.Equal(t, first.all(), second.all())
+	require.NoError(t, logs.Shutdown(t.Context()))
+	require.NoError(t, traces.Shutdown(t.Context()))
 }
 
 func TestRecreatedTopicIsAPermanentError(t *testing.T) {
@@ -173,7 +194,7 @@ func TestRecreatedTopicIsAPermanentError(t *testing.T) {
 		k := &kafka{script: func(context.Context, int) error { return kerr.UnknownTopicID }}
 		g := startPassthrough(t, k)
 		host := &statusHost{Host: componenttest.NewNopHost()}
-		g.health.host = host
+		g.health.troubles.Attach(host)
 		requireUnavailable(t, send(t.Context(), g, protocol, encoded(t, frame.Traces, 1)))
 		require.Len(t, k.all(), 1, "the fault was met")
 		require.Equal(t, []componentstatus.Status{componentstatus.StatusPermanentError}, host.all())

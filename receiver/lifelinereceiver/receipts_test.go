@@ -19,6 +19,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/receipt"
+	"github.com/otel-lifeline/lifeline/internal/status/statustest"
 	"github.com/otel-lifeline/lifeline/receiver/lifelinereceiver/internal/metadata"
 )
 
@@ -81,22 +82,40 @@ func TestReceiptKeyFileMustBeThere(t *testing.T) {
 	require.NoError(t, r.Shutdown(t.Context()))
 }
 
+// A new key file that is broken stops no acks, so no balancer may leave the gateway
+// for it. The log and the page say so, until it is good.
 func TestBrokenReceiptKeysAreLoggedOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "receipts")
 		keys := keyFile(t, path, 'a')
-		core, logs := logtest.New(zapcore.ErrorLevel)
+		core, logs := logtest.New(zapcore.InfoLevel)
 		g := bubble(t, &kafka{})
 		g.receipts = newReceipts(path)
 		g.health.log, g.health.receipts = zap.New(core), g.receipts
-		g.health.start(componenttest.NewNopHost(), g.workers.closing)
+		host := &statusHost{Host: componenttest.NewNopHost()}
+		g.health.troubles.Attach(host)
+		g.health.start(g.workers.closing)
 		require.NoError(t, g.receipts.check())
 		require.NoError(t, os.WriteFile(path, []byte("nonsense"), 0o600))
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		require.Len(t, logs.All(), 1)
+		lines := logs.TakeAll()
+		require.Len(t, lines, 1)
+		require.Equal(t, zapcore.ErrorLevel, lines[0].Level)
 		good, err := g.receipts.keys.Get()
 		require.NoError(t, err)
 		require.Equal(t, keys, good, "the keys from before stay in force")
+		problems := statustest.Show(t, g.tables())["problems"]
+		require.Equal(t, "receipt keys", problems[0]["of"])
+		require.Contains(t, problems[0]["problem"], "receipt_key_file")
+
+		keyFile(t, path, 'b')
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		lines = logs.TakeAll()
+		require.Len(t, lines, 1)
+		require.Equal(t, "The receipt key file is good again.", lines[0].Message)
+		require.Empty(t, statustest.Show(t, g.tables())["problems"])
+		require.Empty(t, host.all())
 	})
 }

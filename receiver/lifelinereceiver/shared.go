@@ -43,8 +43,9 @@ func (r *registry) forget(cfg *Config) {
 }
 
 // shared is one gateway seen as the receiver of several signals. The first Start
-// starts it. The first Shutdown stops it: pipelines of other signals may be
-// stopped next, so nothing must be taken any more.
+// starts it, and every one adds a host that is told of its troubles. The first
+// Shutdown stops it: pipelines of other signals may be stopped next, so nothing
+// must be taken any more.
 type shared struct {
 	gateway     *gateway
 	start, stop sync.Once
@@ -53,6 +54,7 @@ type shared struct {
 
 // Start implements component.Component.
 func (s *shared) Start(ctx context.Context, host component.Host) (err error) {
+	s.gateway.health.troubles.Attach(host)
 	s.start.Do(func() { err = s.gateway.Start(ctx, host) })
 	return err
 }

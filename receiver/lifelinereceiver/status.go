@@ -2,6 +2,7 @@ package lifelinereceiver
 
 import (
 	"github.com/otel-lifeline/lifeline/internal/status"
+	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
 
 // tables is what the status page shows of the gateway.
@@ -24,5 +25,5 @@ func (g *gateway) tables() []*status.Table {
 		each.Add(status.Age(r.Age), status.Text(r.Stage.String()), status.Text(r.Signal.String()), status.Bytes(r.Bytes),
 			status.Text(r.Agent), status.Text(r.Peer))
 	}
-	return []*status.Table{sums, each}
+	return []*status.Table{trouble.Table(&g.health.troubles, &g.health.worries), sums, each}
 }
