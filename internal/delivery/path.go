@@ -15,10 +15,14 @@ import (
 type path struct {
 	random func() float64
 
+	telling sync.Mutex     // held while the observer is told
+	told    otlpsend.Cause // what it was told last; telling guards it
+
 	mu sync.Mutex
 	// mu guards the following.
 	gate    gate
-	down    otlpsend.Cause            // what was last reported; CauseNone: nothing bad
+	down    otlpsend.Cause            // of the last refusal that counted; CauseNone: acked since
+	err     error                     // of the refusal that was news, while down
 	causes  map[otlpsend.Cause]int64  // attempts since the last ack
 	samples map[otlpsend.Cause]string // one error of each
 	offset  time.Duration             // to add to our clock to have the others'
@@ -77,14 +81,14 @@ func (p *path) drain() {
 }
 
 // passed is told of an ack. It reports whether that opened the gate, and
-// whether the path was reported down.
+// whether the path was down.
 func (p *path) passed(a *otlpsend.Answer) (opened, news bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.clock(a.Date)
 	p.causes, p.samples = nil, nil
 	news = p.down != otlpsend.CauseNone
-	p.down = otlpsend.CauseNone
+	p.down, p.err = otlpsend.CauseNone, nil
 	return p.gate.passed(), news
 }
 
@@ -107,9 +111,18 @@ func (p *path) refused(a *otlpsend.Answer, epoch uint64, suspect bool) (news boo
 	if suspect {
 		return false
 	}
-	news = p.down != cause
-	p.down = cause
-	return news
+	if p.down == cause {
+		return false
+	}
+	p.down, p.err = cause, a.Err
+	return true
+}
+
+// state returns why the path is down; CauseNone: it is not.
+func (p *path) state() (otlpsend.Cause, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.down, p.err
 }
 
 // failures returns the causes of what failed since the last ack.

@@ -134,15 +134,19 @@ func (e *Engine) request(v *frame.Frame, release func()) *otlpsend.Request {
 func (e *Engine) acked(f *ring.Frame, a *otlpsend.Answer) {
 	rejected := min(a.Rejected, f.Items()) // a server may say what it likes
 	e.ring.Ack(f, rejected)
+	e.pathPassed(a)
+	if rejected > 0 {
+		e.observeRejected(f.Signal(), rejected, a.Message)
+	}
+}
+
+func (e *Engine) pathPassed(a *otlpsend.Answer) {
 	opened, news := e.path.passed(a)
 	if opened {
 		e.fb.gatewayIsBack(time.Now())
 	}
-	if news && e.s.Observer.Gateway != nil {
-		e.s.Observer.Gateway(true, otlpsend.CauseNone, nil)
-	}
-	if rejected > 0 {
-		e.observeRejected(f.Signal(), rejected, a.Message)
+	if news {
+		e.tellPath()
 	}
 }
 
@@ -172,8 +176,23 @@ func (e *Engine) refused(f *ring.Frame, v *frame.Frame, a *otlpsend.Answer, epoc
 }
 
 func (e *Engine) pathRefused(a *otlpsend.Answer, epoch uint64, suspect bool) {
-	if e.path.refused(a, epoch, suspect) && e.s.Observer.Gateway != nil {
-		e.s.Observer.Gateway(false, a.Cause, a.Err)
+	if e.path.refused(a, epoch, suspect) {
+		e.tellPath()
+	}
+}
+
+// tellPath tells how the path is now, and not what made it so: whoever has news of it
+// may be overtaken by somebody with newer ones.
+func (e *Engine) tellPath() {
+	e.path.telling.Lock()
+	defer e.path.telling.Unlock()
+	cause, err := e.path.state()
+	if cause == e.path.told {
+		return // somebody told it already
+	}
+	e.path.told = cause
+	if e.s.Observer.Gateway != nil {
+		e.s.Observer.Gateway(cause == otlpsend.CauseNone, cause, err)
 	}
 }
 
