@@ -245,6 +245,23 @@ func TestNewKeysCountWhenTheyWork(t *testing.T) {
 	require.Len(t, second.Recipients, 3)
 }
 
+// Files that do not work are read again although their times and sizes are the same:
+// a right to read them that comes later changes neither.
+func TestKeysThatDoNotWorkAreLookedAtAgain(t *testing.T) {
+	dir := keyDir(t)
+	k := &keyring{cfg: &FlareConfig{RecipientsFile: filepath.Join(dir, "recipients.txt"), SigningKeyFile: filepath.Join(dir, "agent_ed25519")}}
+	good := published(t, "recipients_classic.txt")
+	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, bytes.Repeat([]byte("x"), len(good)), 0o600))
+	before, err := os.Stat(k.cfg.RecipientsFile)
+	require.NoError(t, err)
+	require.Error(t, k.check())
+	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, good, 0o600))
+	require.NoError(t, os.Chtimes(k.cfg.RecipientsFile, time.Time{}, before.ModTime()))
+	require.NoError(t, k.check())
+	_, err = k.Sealer()
+	require.NoError(t, err)
+}
+
 func TestTheCertificateNamesTheAgent(t *testing.T) {
 	dir := keyDir(t)
 	for _, suffix := range []string{"", "-cert.pub"} {

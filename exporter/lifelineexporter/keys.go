@@ -22,9 +22,8 @@ type keyring struct {
 	mu sync.Mutex
 	// mu guards the following.
 	seen   [3]os.FileInfo // recipients, signing key, certificate; nil: not there
-	loaded bool
-	err    error         // what is wrong with the files as they are now
-	sealer *flare.Sealer // of the last good version; nil: there was none
+	err    error          // what is wrong with the files as they are now
+	sealer *flare.Sealer  // of the last good version; nil: there was none
 }
 
 // certificateSuffix is where ssh-keygen puts a key's certificate.
@@ -50,10 +49,11 @@ func (k *keyring) check() error {
 	return k.err
 }
 
-// load reads the files again if one of them changed. The caller holds mu.
+// load reads the files again if one of them changed, or did not work: a right to read
+// them that was given changes nothing that shows here. The caller holds mu.
 func (k *keyring) load() {
 	var now [3]os.FileInfo
-	same := k.loaded
+	same := k.sealer != nil && k.err == nil
 	for i, path := range k.paths() {
 		info, err := os.Stat(path)
 		if err == nil {
@@ -64,7 +64,7 @@ func (k *keyring) load() {
 	if same {
 		return
 	}
-	k.seen, k.loaded = now, true
+	k.seen = now
 	sealer, err := k.parse()
 	if k.err = err; err == nil {
 		k.sealer = sealer

@@ -113,6 +113,23 @@ func TestKeyringKeepsTheOld(t *testing.T) {
 	}
 }
 
+// A file that could not be taken is read again although its time and size are the
+// same: a right to read it that comes later changes neither.
+func TestKeyringLooksAgainAtWhatIsBroken(t *testing.T) {
+	files := newKeyFiles(t)
+	path, good := files.cfg.IdentitiesFile, identity(t).String()
+	files.write(files.cfg.AllowedSignersFile, trustLine("acme/a", signer(t)))
+	files.write(path, strings.Repeat("x", len(good)))
+	k := newKeyring(files.cfg)
+	require.Nil(t, k.current())
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, []byte(good+"\n"), 0o600))
+	require.NoError(t, os.Chtimes(path, files.clock, before.ModTime()))
+	require.NotNil(t, k.current())
+	require.NoError(t, k.problem())
+}
+
 // A file that is gone for a moment (a secret being replaced) changes nothing.
 func TestKeyringFileGone(t *testing.T) {
 	files := newKeyFiles(t)

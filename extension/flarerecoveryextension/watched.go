@@ -6,30 +6,30 @@ import (
 	"os"
 )
 
-// watched is a file that is read again when it changes. A version that cannot
-// be taken never replaces one that was. It is not safe for concurrent use.
+// watched is a file that is read again when it changed, or was not good. A version
+// that cannot be taken never replaces one that was. It is not safe for concurrent use.
 type watched[T any] struct {
 	key    string // in the configuration
 	path   string
 	parse  func(io.Reader) (value T, entries int, err error)
 	remedy string
 
-	seen    os.FileInfo // the version last looked at; nil: look again
+	seen    os.FileInfo // the version last read
 	loaded  bool        // value is in force
 	value   T
 	entries int
 	err     error // what is wrong with the file as it is now
 }
 
-// look reads the file if it changed, and reports whether there is a new value.
+// look reads the file if it changed, and reports whether there is a new value. What
+// is broken is read every time: a right to read it that was given changes nothing here.
 func (w *watched[T]) look() bool {
 	info, err := os.Stat(w.path)
 	if err != nil {
-		w.seen = nil
 		w.refuse(err)
 		return false
 	}
-	if w.seen != nil && os.SameFile(info, w.seen) && info.ModTime().Equal(w.seen.ModTime()) && info.Size() == w.seen.Size() {
+	if w.loaded && w.err == nil && os.SameFile(info, w.seen) && info.ModTime().Equal(w.seen.ModTime()) && info.Size() == w.seen.Size() {
 		return false
 	}
 	value, entries, err := w.read()
