@@ -16,8 +16,8 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/gcpace"
+	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
-	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/passthrough"
 	"github.com/otel-lifeline/lifeline/internal/status"
 	"github.com/otel-lifeline/lifeline/internal/trouble"
@@ -82,7 +82,7 @@ type core struct {
 type running struct {
 	engine   *delivery.Engine
 	reporter *reporter
-	client   otlpsend.Client
+	client   *otlpclient.Client
 	fallback *fallback // nil without flare
 	stop     context.CancelFunc
 	watchers sync.WaitGroup
@@ -244,8 +244,9 @@ func (c *core) agent(f *fallback) string {
 	return c.cfg.AgentName(sealer)
 }
 
-// reading is taken once per scrape.
+// reading is taken once per scrape. It also notices receipt keys while nothing is sent.
 func (c *core) reading(r *running, cert *clientCert) reading {
+	r.client.CheckReceipts()
 	now := reading{items: r.engine.Snapshot(), signals: c.signals, gateway: r.client.NotAfter(), client: cert.notAfter()}
 	if r.fallback != nil {
 		now.hasFlare, now.ready = true, r.fallback.ready()

@@ -8,12 +8,11 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/otel-lifeline/lifeline/internal/otlpclient"
-	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
 // newClient makes the way to the gateway. Only a broken client configuration is
 // an error.
-func (c *core) newClient(ctx context.Context, host component.Host) (otlpsend.Client, error) {
+func (c *core) newClient(ctx context.Context, host component.Host) (*otlpclient.Client, error) {
 	cfg := c.cfg.server()
 	cfg.ReceiptKeys = c.receiptKeys
 	client, err := otlpclient.New(ctx, cfg, host, c.set.TelemetrySettings)

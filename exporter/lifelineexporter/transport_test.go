@@ -132,3 +132,19 @@ func TestReceiptKeysAreReadAgain(t *testing.T) {
 	a.shutdown()
 	require.EqualValues(t, 3, a.scrape()["lifeline_delivered_items{signal=logs}"])
 }
+
+// An agent without telemetry sends no requests: who looks at it hears of its receipt
+// keys all the same.
+func TestReceiptKeysOfAnIdleAgent(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "receipts")
+	a := newAgent(t, newGateway(t, ack).URL, func(cfg *Config) { cfg.ReceiptKeyFile = path }).start()
+	a.hears("The receipt keys are not usable.")
+	require.Equal(t, "receipt keys", a.host.page.Show(t)["problems"][0]["of"])
+	put(t, path, []byte("old AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=\n"))
+	require.Empty(t, a.host.page.Show(t)["problems"])
+	a.hears("The receipt keys are good again.")
+	put(t, path, []byte("broken"))
+	a.scrape()
+	a.hears("The receipt keys are not usable.")
+	a.shutdown()
+}

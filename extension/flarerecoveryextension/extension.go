@@ -38,7 +38,7 @@ type recoveryExtension struct {
 
 	// Set by Start.
 	loop    *recovery.Loop
-	client  otlpsend.Client
+	client  *otlpclient.Client
 	bucket  store
 	metrics *metrics
 	leave   func() // takes recovery off the status page
@@ -112,6 +112,7 @@ func (e *recoveryExtension) settings(t otlpsend.Transport) recovery.Settings {
 		},
 		Prefix: e.cfg.S3.Prefix, StatePrefix: e.cfg.StatePrefix,
 		Keys: func() *recovery.Keys {
+			e.client.CheckReceipts()
 			keys := ring.current()
 			r.keys(ring.problem())
 			return keys

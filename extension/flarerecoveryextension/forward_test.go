@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/component/componentstatus"
@@ -103,4 +104,29 @@ func TestForwardDemandsReceipts(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Receipt keys that break and are repaired while no flare comes: every pass looks.
+func TestReceiptKeysAreLookedAtWithoutAFlare(t *testing.T) {
+	r := newRig(t)
+	r.writeKeys()
+	r.files.cfg.PollInterval = 10 * time.Millisecond
+	path := filepath.Join(t.TempDir(), "receipt_keys")
+	write := func(text string) {
+		require.NoError(t, os.WriteFile(path+".new", []byte(text), 0o600))
+		require.NoError(t, os.Rename(path+".new", path))
+	}
+	good := "2026 " + base64.StdEncoding.EncodeToString(make([]byte, 32)) + "\n"
+	r.files.cfg.Forward.ReceiptKeyFile = path
+	host := newHost()
+	require.NoError(t, r.ext.Start(t.Context(), host))
+	require.NoError(t, r.ext.Ready())
+	for range 2 {
+		require.Equal(t, componentstatus.StatusRecoverableError, receive(t, host.seen))
+		write(good)
+		require.Equal(t, componentstatus.StatusOK, receive(t, host.seen))
+		write("garbage")
+	}
+	require.NoError(t, r.ext.Shutdown(t.Context()))
+	require.Empty(t, r.gateway.bodies)
 }

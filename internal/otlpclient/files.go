@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/config/configauth"
@@ -15,21 +16,35 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
-// receipts returns what hands out the receipt keys in force; nil if none are
-// demanded. The file is read again when it changes.
-func (c *Config) receipts() func() (*receipt.Keys, error) {
+// receipts hands out the receipt keys in force. The file is read again when it
+// changes.
+type receipts struct {
+	file *reload.File[*receipt.Keys]
+
+	telling sync.Mutex // held from a look at the file until it is told, or an old look could be told last
+	told    func(broken error)
+}
+
+// receipts returns nil if none are demanded.
+func (c *Config) receipts() *receipts {
 	if c.ReceiptKeyFile == "" {
 		return nil
 	}
-	file, told := receiptFile(c.ReceiptKeyFile), c.ReceiptKeys
-	get := func() (*receipt.Keys, error) {
-		if told != nil {
-			told(file.Check())
-		}
-		return file.Get()
+	return &receipts{file: receiptFile(c.ReceiptKeyFile), told: c.ReceiptKeys}
+}
+
+func (r *receipts) check() {
+	if r == nil || r.told == nil {
+		return
 	}
-	_, _ = get() // says what is wrong with them; the server may still be reached later
-	return get
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	r.told(r.file.Check())
+}
+
+func (r *receipts) get() (*receipt.Keys, error) {
+	r.check()
+	return r.file.Get()
 }
 
 func receiptFile(path string) *reload.File[*receipt.Keys] {

@@ -32,22 +32,37 @@ type Config struct {
 	ReceiptKeyFile string // set: an ack must carry a receipt made with a key of it
 	Senders        int    // requests at the same time; HTTP keeps as many idle connections
 
-	// ReceiptKeys is told, before New returns and with every request, what is
-	// wrong with the receipt keys as they are now: nil, mostly. It may be called
-	// concurrently; nil for nothing.
+	// ReceiptKeys is told, before New returns, with every request and by
+	// CheckReceipts, what is wrong with the receipt keys as they are now: nil,
+	// mostly. Calls come one after the other; nil for nothing.
 	ReceiptKeys func(broken error)
 }
+
+// Client is what New makes.
+type Client struct {
+	otlpsend.Client
+	receipts *receipts // nil: none are demanded
+}
+
+// CheckReceipts tells ReceiptKeys of the keys while there are no requests to do so.
+func (c *Client) CheckReceipts() { c.receipts.check() }
 
 // New returns the client. It opens no connection to wait for; it fails only for
 // a configuration that cannot work. ctx gives values to what is made later, its
 // end ends nothing.
-func New(ctx context.Context, cfg Config, host component.Host, set component.TelemetrySettings) (otlpsend.Client, error) {
+func New(ctx context.Context, cfg Config, host component.Host, set component.TelemetrySettings) (*Client, error) {
 	m := &maker{
 		ctx: context.WithoutCancel(ctx), cfg: cfg, extensions: host.GetExtensions(), set: set,
 		dialer: dial.New(), proxy: http.ProxyFromEnvironment,
 	}
 	m.dialer.Unproven = !cfg.proven()
-	return m.client()
+	keys := cfg.receipts()
+	keys.check() // says what is wrong with them; the server may still be reached later
+	client, err := m.client(keys)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{client, keys}, nil
 }
 
 // proven reports whether an answer proves who gave it, by TLS or by a receipt.
@@ -72,8 +87,11 @@ type maker struct {
 	proxy      func(*http.Request) (*url.URL, error)
 }
 
-func (m *maker) client() (otlpsend.Client, error) {
-	o := otlpsend.Options{Compression: otlpsend.Compression(m.cfg.Compression), Leave: m.dialer.Leave, Receipts: m.cfg.receipts()}
+func (m *maker) client(keys *receipts) (otlpsend.Client, error) {
+	o := otlpsend.Options{Compression: otlpsend.Compression(m.cfg.Compression), Leave: m.dialer.Leave}
+	if keys != nil {
+		o.Receipts = keys.get
+	}
 	switch {
 	case m.cfg.HTTP != nil:
 		c, err := otlpsend.NewHTTP(m.cfg.HTTP.Endpoint, m.http, o)

@@ -144,7 +144,7 @@ func (i *internet) client(t *testing.T, cfg Config) otlpsend.Client {
 		ctx: t.Context(), cfg: cfg, set: componenttest.NewNopTelemetrySettings(),
 		dialer: &dial.Dialer{Connect: i.connect, Lookup: i.lookup}, proxy: func(*http.Request) (*url.URL, error) { return nil, nil },
 	}
-	c, err := m.client()
+	c, err := m.client(nil)
 	require.NoError(t, err)
 	t.Cleanup(c.Close)
 	return c
