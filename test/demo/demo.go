@@ -287,9 +287,11 @@ func (s *script) keep(ctx context.Context) error {
 
 // where prints the addresses of everything that runs.
 func (s *script) where() {
-	s.eventf("  agent     OTLP http://%s, gRPC %s, log file %s, metrics http://%s/metrics", s.Addr.AgentHTTP, s.Addr.AgentGRPC, s.Path("app.log"), s.Agent.Metrics)
-	s.eventf("  gateway   OTLP http://%s, gRPC %s, metrics http://%s/metrics, pid %d", s.Addr.GatewayHTTP, s.Addr.GatewayGRPC, s.Gateway.Metrics, s.Gateway.P.PID())
-	s.eventf("  recovery  metrics http://%s/metrics", s.Recovery.Metrics)
+	s.eventf("  agent     OTLP http://%s, gRPC %s, log file %s, metrics http://%s/metrics, status http://%s/lifeline",
+		s.Addr.AgentHTTP, s.Addr.AgentGRPC, s.Path("app.log"), s.Agent.Metrics, s.Agent.Status)
+	s.eventf("  gateway   OTLP http://%s, gRPC %s, metrics http://%s/metrics, status http://%s/lifeline, pid %d",
+		s.Addr.GatewayHTTP, s.Addr.GatewayGRPC, s.Gateway.Metrics, s.Gateway.Status, s.Gateway.P.PID())
+	s.eventf("  recovery  metrics http://%s/metrics, status http://%s/lifeline", s.Recovery.Metrics, s.Recovery.Status)
 	s.eventf("  Kafka     %s", s.Kafka.Addr())
 	s.eventf("  S3        %s, bucket %s, credentials in %s", s.S3.Endpoint(), s3.Bucket, s.Path("keys"))
 }
