@@ -19,6 +19,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/dial"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -48,13 +49,6 @@ func (to target) dialGRPC(t *testing.T) *otlpsend.GRPC {
 	return g
 }
 
-func noServer(t *testing.T) string {
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	require.NoError(t, closed.Close())
-	return closed.Addr().String()
-}
-
 // secure starts a server of HTTP/2 under the certificate.
 func secure(t *testing.T, cfg *tls.Config) string {
 	server := httptest.NewUnstartedServer(ok(nil))
@@ -72,7 +66,7 @@ var rpcOutages = []struct {
 	want want
 	to   func(t *testing.T) (target, <-chan struct{}) // the channel says that the fault happened; nil: the answer alone does
 }{
-	{"refused", down(otlpsend.CauseRefused), func(t *testing.T) (target, <-chan struct{}) { return target{addr: noServer(t)}, nil }},
+	{"refused", down(otlpsend.CauseRefused), func(t *testing.T) (target, <-chan struct{}) { return target{addr: nettest.Reserve(t)}, nil }},
 	{"reset before the request was read", down(otlpsend.CauseRefused), func(t *testing.T) (target, <-chan struct{}) {
 		addr, served := listen(t, func(c *net.TCPConn) { hear(c); reset(c) })
 		return target{addr: addr}, served
@@ -88,8 +82,9 @@ var rpcOutages = []struct {
 		return target{addr: addr}, read
 	}},
 	{"black hole", down(otlpsend.CauseTimeout), func(t *testing.T) (target, <-chan struct{}) {
-		addr, served := listen(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
-		return target{addr: addr}, served
+		heard := make(chan struct{}, 100)
+		addr, _ := listen(t, func(c *net.TCPConn) { hear(c); heard <- struct{}{}; _, _ = io.Copy(io.Discard, c) })
+		return target{addr: addr}, heard
 	}},
 	{"no answer in time", down(otlpsend.CauseTimeout), func(t *testing.T) (target, <-chan struct{}) {
 		read := make(chan struct{}, 1)
@@ -182,18 +177,20 @@ func TestEveryNetworkErrorOfGRPCHasItsCause(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			to, happened := test.to(t)
 			client := to.dialGRPC(t)
-			ctx := t.Context()
-			if test.want.cause == otlpsend.CauseTimeout {
-				short, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
-				defer cancel()
-				ctx = short
+			ctx := nettest.NewDeadline(t.Context())
+			var waiting sync.WaitGroup
+			if happened != nil {
+				waiting.Go(func() {
+					<-happened
+					if test.want.cause == otlpsend.CauseTimeout {
+						ctx.Pass() // there is no other way on
+					}
+				})
 			}
 			answer := client.Send(ctx, &otlpsend.Request{Signal: frame.Traces, Body: frame.Bytes(make([]byte, 2<<20))})
 			test.want.check(t, answer)
 			client.Close()
-			if happened != nil {
-				<-happened
-			}
+			waiting.Wait()
 		})
 	}
 }

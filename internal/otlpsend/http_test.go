@@ -18,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -209,8 +210,10 @@ func (written) WriteTo(w io.Writer) (int64, error) {
 // not to: after two failures in a row the next attempt needs a new one.
 func TestADeadHTTP2ConnectionIsLeft(t *testing.T) {
 	var conns atomic.Int32
+	asked := make(chan struct{}, 1)
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if conns.Load() == 1 {
+			asked <- struct{}{}
 			<-r.Context().Done()
 			return
 		}
@@ -228,8 +231,10 @@ func TestADeadHTTP2ConnectionIsLeft(t *testing.T) {
 	require.NoError(t, err)
 	defer transport.Close()
 	attempt := func() otlpsend.Answer {
-		ctx, cancel := context.WithTimeout(t.Context(), 50e6)
-		defer cancel()
+		ctx := nettest.NewDeadline(t.Context())
+		var waiting sync.WaitGroup
+		defer waiting.Wait()
+		waiting.Go(func() { <-asked; ctx.Pass() })
 		return transport.Send(ctx, &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes("x")})
 	}
 	for range 2 {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/certtest"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -93,6 +94,18 @@ func sendWith(ctx context.Context, t *testing.T, client *http.Client, endpoint s
 func soon() time.Time { return time.Now().Add(time.Hour) }
 func past() time.Time { return time.Now().Add(-time.Minute) }
 
+// headSeen tells when the head of an answer has come.
+type headSeen struct {
+	http.RoundTripper
+	seen func()
+}
+
+func (h headSeen) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := h.RoundTripper.RoundTrip(r)
+	h.seen()
+	return resp, err
+}
+
 // outages is the table: what exactly this error of the network means.
 var outages = []struct {
 	name  string
@@ -100,12 +113,7 @@ var outages = []struct {
 	send  func(t *testing.T) otlpsend.Answer
 }{
 	{"refused", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
-		addr, _ := listen(t, func(*net.TCPConn) {})
-		closed, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, closed.Close())
-		require.NotEqual(t, addr, closed.Addr().String())
-		return sendWith(t.Context(), t, freshClient(t), "http://"+closed.Addr().String())
+		return sendWith(t.Context(), t, freshClient(t), "http://"+nettest.Reserve(t))
 	}},
 	{"reset before the request was read", otlpsend.CauseRefused, func(t *testing.T) otlpsend.Answer {
 		addr, served := listen(t, reset)
@@ -139,26 +147,28 @@ var outages = []struct {
 		return sendWith(t.Context(), t, freshClient(t), server.URL)
 	}},
 	{"no answer in time", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
+		ctx := nettest.NewDeadline(t.Context())
 		server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body)
-			<-ctx.Done()
+			ctx.Pass()
+			<-r.Context().Done()
 		}))
 		defer server.Close()
 		return sendWith(ctx, t, freshClient(t), server.URL)
 	}},
 	{"answer stops in the middle", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
-		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		ctx := nettest.NewDeadline(t.Context())
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
 			w.Header().Set("Content-Type", protobuf)
 			w.Header().Set("Content-Length", "10")
 			_ = http.NewResponseController(w).Flush()
-			<-ctx.Done()
+			<-r.Context().Done()
 		}))
 		defer server.Close()
-		return sendWith(ctx, t, freshClient(t), server.URL)
+		client := freshClient(t)
+		client.Transport = headSeen{client.Transport, ctx.Pass}
+		return sendWith(ctx, t, client, server.URL)
 	}},
 	{"dial takes too long", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
 		client := freshClient(t)
@@ -233,18 +243,14 @@ var outages = []struct {
 		return sendWith(t.Context(), t, client, server.URL)
 	}},
 	{"black hole", otlpsend.CauseTimeout, func(t *testing.T) otlpsend.Answer {
-		addr, served := listen(t, func(c *net.TCPConn) { _, _ = io.Copy(io.Discard, c) })
-		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
-		defer cancel()
+		ctx := nettest.NewDeadline(t.Context())
+		addr, served := listen(t, func(c *net.TCPConn) { hear(c); ctx.Pass(); _, _ = io.Copy(io.Discard, c) })
 		answer := sendWith(ctx, t, freshClient(t), "http://"+addr)
 		<-served
 		return answer
 	}},
 	{"proxy is gone", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
-		closed, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, closed.Close())
-		return sendWith(t.Context(), t, through(t, closed.Addr().String()), "https://gateway.invalid")
+		return sendWith(t.Context(), t, through(t, nettest.Reserve(t)), "https://gateway.invalid")
 	}},
 	{"proxy refuses to connect", otlpsend.CauseProxy, func(t *testing.T) otlpsend.Answer {
 		proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 )
 
 // TestNoConnection: nothing was sent, so the next bucket may be tried at once.
@@ -26,17 +27,16 @@ func TestNoConnection(t *testing.T) {
 	secure.Config.ErrorLog = nil
 	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusProxyAuthRequired) }))
 	defer proxy.Close()
-	gone := httptest.NewServer(nil)
-	gone.Close()
+	gone := "http://" + nettest.Reserve(t)
 	for _, c := range []struct {
 		name   string
 		change func(*Config)
 		want   string
 	}{
-		{"refused", func(c *Config) { c.Endpoint = gone.URL }, "refused"},
+		{"refused", func(c *Config) { c.Endpoint = gone }, "refused"},
 		{"no TLS", func(c *Config) { c.Endpoint = strings.Replace(plain.URL, "http:", "https:", 1) }, "TLS handshake"},
 		{"unknown authority", func(c *Config) { c.Endpoint = secure.URL }, "certificate"},
-		{"proxy refused", func(c *Config) { c.ProxyURL = gone.URL }, "refused"},
+		{"proxy refused", func(c *Config) { c.ProxyURL = gone }, "refused"},
 		{"proxy refuses", func(c *Config) { c.ProxyURL, c.Endpoint = proxy.URL, "https://192.0.2.1" }, "Proxy Authentication Required"},
 		{"no ca_file", func(c *Config) { c.CAFile = "/nonexistent/ca.pem" }, "ca_file: "},
 	} {
