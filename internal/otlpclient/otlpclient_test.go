@@ -22,6 +22,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/dial"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -51,16 +52,14 @@ func serve(t *testing.T, handler http.HandlerFunc) string {
 	return server.Listener.Addr().String()
 }
 
-// sick are the ways of one gateway to be sick. Each returns its address.
-var sick = map[string]func(t *testing.T, visits *atomic.Int32) string{
-	"refused": func(t *testing.T, visits *atomic.Int32) string {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		require.NoError(t, err)
-		require.NoError(t, l.Close())
-		visits.Add(1) // nobody is there to count
-		return l.Addr().String()
+// sick are the ways of one gateway to be sick. Each returns its address. Visited is
+// called when it was asked; silent, when there will be no answer.
+var sick = map[string]func(t *testing.T, visited, silent func()) string{
+	"refused": func(t *testing.T, visited, _ func()) string {
+		visited() // nobody is there to tell
+		return nettest.Reserve(t)
 	},
-	"black hole": func(t *testing.T, visits *atomic.Int32) string {
+	"black hole": func(t *testing.T, visited, silent func()) string {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		require.NoError(t, err)
 		var wg sync.WaitGroup
@@ -70,27 +69,32 @@ var sick = map[string]func(t *testing.T, visits *atomic.Int32) string{
 				if err != nil {
 					return
 				}
-				visits.Add(1)
-				wg.Go(func() { _, _ = io.Copy(io.Discard, c); _ = c.Close() })
+				wg.Go(func() {
+					_, _ = c.Read(make([]byte, 1))
+					visited()
+					silent()
+					_, _ = io.Copy(io.Discard, c)
+					_ = c.Close()
+				})
 			}
 		})
 		t.Cleanup(func() { _ = l.Close(); wg.Wait() })
 		return l.Addr().String()
 	},
-	"answers 503": func(t *testing.T, visits *atomic.Int32) string {
+	"answers 503": func(t *testing.T, visited, _ func()) string {
 		return serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			visits.Add(1)
+			visited()
 			w.WriteHeader(http.StatusServiceUnavailable)
 		})
 	},
-	"is another's now": func(t *testing.T, visits *atomic.Int32) string {
+	"is another's now": func(t *testing.T, visited, _ func()) string {
 		return serve(t, func(w http.ResponseWriter, _ *http.Request) {
-			visits.Add(1)
+			visited()
 			_, _ = io.WriteString(w, "<html>for sale</html>")
 		})
 	},
-	"frozen flow": func(t *testing.T, visits *atomic.Int32) string {
-		return serve(t, func(http.ResponseWriter, *http.Request) { visits.Add(1); <-t.Context().Done() })
+	"frozen flow": func(t *testing.T, visited, silent func()) string {
+		return serve(t, func(http.ResponseWriter, *http.Request) { visited(); silent(); <-t.Context().Done() })
 	},
 }
 
@@ -162,12 +166,12 @@ func ways() map[string]Config {
 }
 
 func attempt(t *testing.T, c otlpsend.Client) otlpsend.Answer {
-	return attemptFor(t, c, time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	return attemptWithin(ctx, c)
 }
 
-func attemptFor(t *testing.T, c otlpsend.Client, timeout time.Duration) otlpsend.Answer {
-	ctx, cancel := context.WithTimeout(t.Context(), timeout)
-	defer cancel()
+func attemptWithin(ctx context.Context, c otlpsend.Client) otlpsend.Answer {
 	return c.Send(ctx, &otlpsend.Request{Signal: frame.Logs, Body: frame.Bytes(make([]byte, 1<<20))})
 }
 
@@ -177,18 +181,20 @@ func TestASickGatewayOfThreeIsLeft(t *testing.T) {
 		for how, fault := range sick {
 			t.Run(name+" "+how, func(t *testing.T) {
 				var visits atomic.Int32
+				first := nettest.NewDeadline(t.Context())
 				net3 := &internet{hosts: []string{"192.0.2.1", "192.0.2.2", "192.0.2.3"}, servers: map[string]string{
-					"192.0.2.1": fault(t, &visits), "192.0.2.2": serve(t, healthy), "192.0.2.3": serve(t, healthy),
+					"192.0.2.1": fault(t, func() { visits.Add(1) }, first.Pass), "192.0.2.2": serve(t, healthy), "192.0.2.3": serve(t, healthy),
 				}}
 				c := net3.client(t, cfg)
-				for range 2 { // a sick one that does not answer takes this time; a healthy one may take any
-					if attemptFor(t, c, 100*time.Millisecond).Verdict == otlpsend.Delivered {
-						break
-					}
+				if attemptWithin(first, c).Verdict != otlpsend.Delivered {
+					// A sick one that does not answer takes this time. A healthy one may take any.
+					second, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+					defer cancel()
+					attemptWithin(second, c)
 				}
+				require.NotZero(t, visits.Load(), "the sick one was not asked")
 				answer := attempt(t, c)
 				require.Equal(t, otlpsend.Delivered, answer.Verdict, "error: %v", answer.Err)
-				require.NotZero(t, visits.Load(), "the sick one was not asked")
 				for range 5 {
 					require.Equal(t, otlpsend.Delivered, attempt(t, c).Verdict, "it goes back to the sick one")
 				}
