@@ -37,6 +37,10 @@ type Engine struct {
 	path path      // the way to the gateway
 	fb   *fallback // the way to the buckets
 
+	// telling is held from a change of targets until the observer was told: what it is
+	// told last of a bucket is so.
+	telling sync.Mutex
+
 	life life
 	wake chan struct{}  // capacity 1: something changed, decide anew
 	jobs sync.WaitGroup // everything the loop started
@@ -178,8 +182,9 @@ func (e *Engine) CloseIntake(s frame.Signal) { e.ring.Close(s) }
 
 // Shutdown ends the intake of all signals, sends what the gateway takes, flares
 // the rest and counts as lost what neither took. It returns within
-// Settings.ShutdownTimeout or with ctx, whichever ends first. It may be called
-// several times and without Start.
+// Settings.ShutdownTimeout or with ctx, whichever ends first, and a moment later if
+// what it cancels then does not end at once. It may be called several times and
+// without Start.
 func (e *Engine) Shutdown(ctx context.Context) error {
 	for s := range frame.Signal(frame.NumSignals) {
 		e.ring.Close(s)

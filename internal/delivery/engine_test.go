@@ -272,12 +272,36 @@ func TestShutdownOfADeafTransport(t *testing.T) {
 		w.wait(5 * time.Second)
 		begin := time.Now()
 		require.Error(t, w.e.Shutdown(t.Context()))
-		require.LessOrEqual(t, time.Since(begin), 21*time.Second)
+		require.Equal(t, 20*time.Second+lastMoment, time.Since(begin))
 		w.check()
 		require.Equal(t, int64(3), w.logs().Lost[LostShutdown])
 		close(deaf.release)
 		synctest.Wait()
 		require.Equal(t, int64(3), w.logs().LateAcks, "the first way out of the ring wins")
+		w.check()
+	})
+}
+
+// slowGateway takes a while to notice that it was cancelled, and has acked by then.
+type slowGateway struct{}
+
+func (slowGateway) Send(ctx context.Context, r *otlpsend.Request) otlpsend.Answer {
+	<-ctx.Done()
+	time.Sleep(lastMoment / 2)
+	r.Released()
+	return ack
+}
+
+// However short a shutdown is, what is cancelled has a moment to end, and what is
+// acked in it is not told as lost.
+func TestAnAckOfTheLastMomentCounts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(s *Settings) { s.Transport, s.Flare, s.ShutdownTimeout = slowGateway{}, nil, time.Second })
+		require.NoError(t, w.accept(3))
+		w.wait(5 * time.Second)
+		require.NoError(t, w.e.Shutdown(t.Context()))
+		require.Equal(t, int64(3), w.logs().Delivered)
+		require.Empty(t, w.lost)
 		w.check()
 	})
 }

@@ -66,7 +66,7 @@ func (l *life) askedAt() time.Time {
 // deadline returns when what is sent and put must end, once the end was asked for.
 func (l *life) deadline() time.Time { return l.askedAt().Add(l.bound - l.margin()) }
 
-// margin is the moment that what is cancelled at the deadline needs to end.
+// margin is the moment that what is cancelled at the deadline has to end in time.
 func (l *life) margin() time.Duration { return min(l.bound/20, time.Second/2) }
 
 // over reports whether an end that was asked for has no time left.
@@ -74,8 +74,13 @@ func (l *life) over(now time.Time) bool {
 	return !now.Before(l.deadline()) || l.ctx.Err() != nil
 }
 
+// lastMoment is how long what was cancelled may take to notice: on a host that is
+// busy more than any part of a short bound, and an ack that is here already counts.
+const lastMoment = 3 * time.Second
+
 // await waits for the end, for as long as it may take and ctx lasts, and then
-// cancels what goes on. It reports whether the end came.
+// cancels what goes on. It reports whether the end came, lastMoment after that at
+// the latest.
 func (l *life) await(ctx context.Context) bool {
 	limit := time.NewTimer(time.Until(l.askedAt().Add(l.bound)))
 	defer limit.Stop()
@@ -86,7 +91,7 @@ func (l *life) await(ctx context.Context) bool {
 	case <-limit.C:
 	}
 	l.cancel()
-	last := time.NewTimer(l.margin())
+	last := time.NewTimer(lastMoment)
 	defer last.Stop()
 	select {
 	case <-l.ended:

@@ -88,6 +88,8 @@ func (e *Engine) putEnded(p putOf) {
 }
 
 func (e *Engine) observeBucket(target string, err error) {
+	e.telling.Lock()
+	defer e.telling.Unlock()
 	e.fb.mu.Lock()
 	news := e.fb.targets.changed(target, err == nil)
 	e.fb.mu.Unlock()
