@@ -176,7 +176,7 @@ func TestTheCollectorsContract(t *testing.T) {
 			cfg.HTTP = configoptional.Some(client)
 			cfg.Frame.Linger = 0
 			cfg.Retry = RetryConfig{InitialInterval: time.Millisecond, MaxInterval: time.Millisecond}
-			cfg.ShutdownTimeout = time.Second
+			cfg.ShutdownTimeout = time.Minute
 			require.NoError(t, cfg.Validate())
 			exportertest.CheckConsumeContract(exportertest.CheckConsumeContractParams{
 				T: t, NumberOfTestElements: 10, Signal: signal,

@@ -29,6 +29,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 )
 
 // sinks is where a stock receiver puts what it got.
@@ -40,10 +41,7 @@ type sinks struct {
 
 // stock starts a stock otlp receiver of all signals and returns its URL.
 func stock(t *testing.T) (string, *sinks) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	addr := listener.Addr().String()
-	require.NoError(t, listener.Close())
+	addr := nettest.Reserve(t)
 	factory := otlpreceiver.NewFactory()
 	cfg := factory.CreateDefaultConfig().(*otlpreceiver.Config)
 	cfg.Protocols.HTTP.GetOrInsertDefault().ServerConfig.NetAddr.Endpoint = addr
@@ -266,23 +264,25 @@ func TestEmptyAndHugeCalls(t *testing.T) {
 
 // A gateway that dies in the middle and comes back somewhere in time.
 func TestAGatewayThatComesBack(t *testing.T) {
-	g := newGateway(t, ack)
-	addr := g.Listener.Addr().String()
-	a := newAgent(t, g.URL).start()
+	addr := nettest.Reserve(t)
+	open := func() *httptest.Server {
+		listener, err := net.Listen("tcp", addr)
+		require.NoError(t, err)
+		s := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(ack), ReadHeaderTimeout: time.Minute}}
+		s.Start()
+		return s
+	}
+	first := open()
+	a := newAgent(t, "http://"+addr).start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
-	<-g.seen
-	g.Close()
+	first.Close() // when it has answered, if it was asked
 	for i := range 10 {
 		require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1+i)))
 	}
 	event := a.host.next()
 	require.Equal(t, componentstatus.StatusRecoverableError, event.Status())
 	require.ErrorContains(t, event.Err(), "refused")
-	listener, err := net.Listen("tcp", addr)
-	require.NoError(t, err)
-	back := &httptest.Server{Listener: listener, Config: &http.Server{Handler: http.HandlerFunc(ack), ReadHeaderTimeout: time.Second}}
-	back.Start()
-	defer back.Close()
+	defer open().Close()
 	require.Equal(t, componentstatus.StatusOK, a.host.next().Status())
 	a.shutdown()
 	s := a.scrape()

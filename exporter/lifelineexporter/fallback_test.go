@@ -101,17 +101,25 @@ func TestWhatGetsOldIsFlared(t *testing.T) {
 	a := newAgent(t, g.URL, withFlare(s, keyDir(t)), func(cfg *Config) {
 		cfg.Audience, cfg.Ring.MaxAge = "acme-prod", time.Second
 	}).start()
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+	a.hears("The gateway does not take data.")
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(3)))
-	a.hears("flare was stored")
+	var sc scrape
+	for sc["lifeline_flared_items{reason=expired,signal=logs}"] < 4 { // one flare or two
+		a.hears("flare was stored")
+		sc = a.scrape()
+	}
+	require.EqualValues(t, 4, sc.conserves(t, "logs"))
 	items, flares := openAll(t, s)
-	require.Equal(t, map[frame.Signal]int64{frame.Logs: 3}, items)
-	require.Equal(t, flare.Expired, flares[0].Manifest.Reason)
-	require.Positive(t, flares[0].Manifest.Report.Causes["not_an_ack"])
-	sc := a.scrape()
-	require.EqualValues(t, 3, sc["lifeline_flared_items{reason=expired,signal=logs}"], "%v", sc)
-	require.EqualValues(t, 3, sc.conserves(t, "logs"))
+	require.Equal(t, map[frame.Signal]int64{frame.Logs: 4}, items)
+	for _, f := range flares {
+		require.Equal(t, flare.Expired, f.Manifest.Reason)
+		if f.Manifest.Totals["logs"].Items >= 3 { // sealed after an attempt had failed
+			require.Positive(t, f.Manifest.Report.Causes["not_an_ack"])
+		}
+	}
 	a.shutdown()
-	require.EqualValues(t, 3, a.scrape().conserves(t, "logs"))
+	require.EqualValues(t, 4, a.scrape().conserves(t, "logs"))
 }
 
 // A drill takes the way of a flare, next to a gateway that is well.
@@ -131,7 +139,9 @@ func TestADrillIsStored(t *testing.T) {
 		require.Equal(t, flare.Drill, f.Manifest.Reason)
 	}
 	sc := a.scrape()
-	require.EqualValues(t, len(flares), sc["lifeline_flares{outcome=stored,reason=drill}"])
+	stored := sc["lifeline_flares{outcome=stored,reason=drill}"]
+	require.Positive(t, stored)
+	require.LessOrEqual(t, stored, int64(len(flares)), "the end may have cut one off that was there already")
 	require.InDelta(t, time.Now().Unix(), sc["lifeline_drill_last_put"], 600)
 	require.Zero(t, sc.conserves(t, "logs"))
 	require.Zero(t, sc["exporter_sent_log_records"]+sc["exporter_send_failed_log_records"])
@@ -207,8 +217,10 @@ func TestAPutThatIsRefusedIsNotReady(t *testing.T) {
 	s := newStore(t)
 	g := newGateway(t, unavailable)
 	a := newAgent(t, g.URL, withFlare(s, keyDir(t)), func(cfg *Config) { cfg.Ring.MaxAge = time.Second }).start()
-	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
+	a.core().running.fallback.check(t.Context())
+	require.EqualValues(t, 1, a.scrape()["lifeline_flare_ready"])
 	s.setRefuse(true)
+	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(1)))
 	a.hears("bucket does not take flares")
 	sc := a.scrape()
 	require.Zero(t, sc["lifeline_flare_ready"])

@@ -49,7 +49,8 @@ type agent struct {
 	logs    exporter.Logs
 }
 
-// newAgent makes an agent of endpoint that tries again quickly; start starts it.
+// newAgent makes an agent of endpoint that tries again quickly and has time to
+// send what it holds at its end; start starts it.
 func newAgent(t *testing.T, endpoint string, changes ...func(*Config)) *agent {
 	cfg := createDefaultConfig().(*Config)
 	client := *cfg.HTTP.GetOrInsertDefault()
@@ -58,7 +59,7 @@ func newAgent(t *testing.T, endpoint string, changes ...func(*Config)) *agent {
 	cfg.Agent = "acme/host-17"
 	cfg.Frame.Linger = 0
 	cfg.Retry = RetryConfig{InitialInterval: time.Millisecond, MaxInterval: 5 * time.Millisecond}
-	cfg.ShutdownTimeout = 3 * time.Second
+	cfg.ShutdownTimeout = time.Minute
 	for _, change := range changes {
 		change(cfg)
 	}

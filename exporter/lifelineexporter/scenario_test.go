@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -16,6 +17,7 @@ import (
 	"go.opentelemetry.io/collector/pdata/testdata"
 
 	"github.com/otel-lifeline/lifeline/internal/bytesize"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 )
 
@@ -198,10 +200,8 @@ func TestReload(t *testing.T) {
 
 // TestStartWithNothingThere starts while neither gateway nor bucket exist.
 func TestStartWithNothingThere(t *testing.T) {
-	g, s := newGateway(t, ack), newStore(t)
-	g.Close()
-	s.Close()
-	a := newAgent(t, g.URL, withFlare(s, keyDir(t)), func(cfg *Config) { cfg.ShutdownTimeout = time.Second }).start()
+	nowhere := &store{Server: &httptest.Server{URL: "http://" + nettest.Reserve(t)}}
+	a := newAgent(t, "http://"+nettest.Reserve(t), withFlare(nowhere, keyDir(t)), func(cfg *Config) { cfg.ShutdownTimeout = time.Second }).start()
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), testdata.GenerateLogs(2)))
 	a.hears("flare bucket would not take flares")
 	sc := a.scrape()

@@ -2,7 +2,6 @@ package lifelineexporter
 
 import (
 	"errors"
-	"net/http/httptest"
 	"testing"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 	"github.com/otel-lifeline/lifeline/internal/status/statustest"
 )
@@ -57,9 +57,7 @@ func TestAReadingAsTables(t *testing.T) {
 // An agent is on the page from its start to its end, and says what keeps it from
 // the gateway.
 func TestAnAgentOnTheStatusPage(t *testing.T) {
-	gone := httptest.NewServer(nil)
-	gone.Close()
-	a := newAgent(t, gone.URL, func(c *Config) { c.ShutdownTimeout = 100 * time.Millisecond }).start()
+	a := newAgent(t, "http://"+nettest.Reserve(t)).start()
 	require.Equal(t, []string{a.set.ID.String()}, a.host.page.Sources())
 	require.Empty(t, a.host.page.Show(t)["problems"])
 	require.NoError(t, a.logs.ConsumeLogs(t.Context(), order("held")))
