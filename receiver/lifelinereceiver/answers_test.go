@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -21,6 +22,7 @@ import (
 	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -76,21 +78,28 @@ func slowKafka() (k *kafka, started chan context.Context, finish chan error) {
 }
 
 func TestAnswerOnOwnClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k, started, finish := slowKafka()
+		g := bubble(t, k)
+		begin := time.Now()
+		require.Equal(t, errLate, ask(t.Context(), g, encoded(t, frame.Traces, 3), nil, nil))
+		require.Equal(t, g.cfg.AckTimeout, time.Since(begin))
+		ctx := <-started
+		require.NoError(t, ctx.Err(), "the write goes on after the answer")
+		_, deadline := ctx.Deadline()
+		require.False(t, deadline)
+		require.Less(t, g.admission.room(), int64(g.cfg.Admission.MaxInflight), "its bytes are still held")
+		finish <- nil
+		g.workers.writes.Wait()
+		require.Equal(t, int64(g.cfg.Admission.MaxInflight), g.admission.room())
+	})
 	for _, protocol := range protocols {
 		t.Run(protocol, func(t *testing.T) {
-			k, started, finish := slowKafka()
+			release := make(chan struct{})
+			k := &kafka{script: func(context.Context, int) error { <-release; return nil }}
 			g := startPassthrough(t, k, func(c *Config) { c.AckTimeout, c.Admission.MaxWait = time.Second, 10*time.Millisecond })
-			begin := time.Now()
-			r := send(t.Context(), g, protocol, encoded(t, frame.Traces, 3))
-			requireUnavailable(t, r)
-			require.GreaterOrEqual(t, time.Since(begin), 900*time.Millisecond)
-			ctx := <-started
-			require.NoError(t, ctx.Err(), "the write goes on after the answer")
-			_, deadline := ctx.Deadline()
-			require.False(t, deadline)
-			free := g.admission.room()
-			require.Less(t, free, int64(g.cfg.Admission.MaxInflight), "its bytes are still held")
-			finish <- nil
+			requireUnavailable(t, send(t.Context(), g, protocol, encoded(t, frame.Traces, 3)))
+			close(release)
 			g.workers.writes.Wait()
 			require.Equal(t, int64(g.cfg.Admission.MaxInflight), g.admission.room())
 		})
@@ -103,15 +112,40 @@ func (a *admission) room() int64 {
 	return a.free
 }
 
+// handled is a gRPC stream as its handler sees it.
+type handled struct {
+	grpc.ServerStream
+	ctx context.Context
+}
+
+func (h handled) Context() context.Context { return h.ctx }
+
+// below is what lies under such a stream.
+type below struct {
+	grpc.ServerTransportStream
+	*fakeStream
+}
+
 func TestAnswerBeforeTheClientsDeadline(t *testing.T) {
-	k, started, finish := slowKafka()
-	g := startPassthrough(t, k)
-	ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
-	defer cancel()
-	requireUnavailable(t, call(ctx, g, encoded(t, frame.Traces, 3)))
-	require.NoError(t, ctx.Err(), "the answer came first")
-	<-started
-	finish <- nil
+	for patience, margin := range map[time.Duration]time.Duration{
+		10 * time.Second:       clientMargin,
+		600 * time.Millisecond: 300 * time.Millisecond,
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			k, started, finish := slowKafka()
+			g := bubble(t, k)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			raw := encoded(t, frame.Traces, 3)
+			stream := &fakeStream{header: prefixed(0, raw)[:5], body: raw, read: func() {}}
+			begin := time.Now()
+			err := g.grpc.serve(handled{ctx: grpc.NewContextWithServerTransportStream(ctx, below{fakeStream: stream})}, frame.Traces)
+			requireUnavailable(t, reply{status: status.Convert(err)})
+			require.Equal(t, patience-margin, time.Since(begin))
+			<-started
+			finish <- nil
+		})
+	}
 }
 
 func TestClientThatLeavesDoesNotCancelTheWrite(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pipeline"
 	"go.opentelemetry.io/collector/receiver/receivertest"
+
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 )
 
 // sender is a client that does what OTLP asks: it sends again while the answer
@@ -37,15 +39,14 @@ func (s *sender) Generate() []receivertest.UniqueIDAttrVal {
 }
 
 func TestConsumeContract(t *testing.T) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	addr, err := net.ResolveTCPAddr("tcp", nettest.Reserve(t))
 	require.NoError(t, err)
-	require.NoError(t, free.Close())
 	cfg := testConfig(func(c *Config) {
 		c.Passthrough.Enabled = false
-		c.Protocols.HTTP.Get().NetAddr.Endpoint = free.Addr().String()
+		c.Protocols.HTTP.Get().NetAddr.Endpoint = addr.String()
 	})
 	receivertest.CheckConsumeContract(receivertest.CheckConsumeContractParams{
 		T: t, Factory: NewFactory(), Signal: pipeline.SignalLogs, Config: cfg, GenerateCount: 200,
-		Generator: &sender{ctx: t.Context(), addr: free.Addr()},
+		Generator: &sender{ctx: t.Context(), addr: addr},
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -121,11 +122,9 @@ func TestSilentStreamsHoldNothing(t *testing.T) {
 	for i := range streams {
 		streams[i] = silentStream(t, conn)
 	}
-	begin := time.Now()
 	err := streams[0].RecvMsg(&rawMessage{}) // all others were there for as long by now
 	require.Equal(t, codes.Unavailable, status.Code(err))
 	require.Contains(t, err.Error(), "did not arrive in time")
-	require.Less(t, time.Since(begin), g.bodyTimeout()/2, "silence ends sooner than slowness")
 
 	for i := range streams {
 		streams[i] = silentStream(t, conn)
@@ -136,6 +135,33 @@ func TestSilentStreamsHoldNothing(t *testing.T) {
 	require.Len(t, k.all(), 1)
 	g.workers.writes.Wait()
 	require.Equal(t, g.admission.total, g.admission.room())
+}
+
+// Silence ends sooner than slowness.
+func TestPatienceWithAStream(t *testing.T) {
+	for name, row := range map[string]struct {
+		begun, whole bool
+		want         *refusal
+		after        func(g *gateway) time.Duration
+	}{
+		"silent":                 {false, false, errSlow, func(*gateway) time.Duration { return firstByteTimeout }},
+		"slow":                   {true, false, errSlow, (*gateway).bodyTimeout},
+		"whole, and not written": {true, true, nil, (*gateway).bodyTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				g := bubble(t, &kafka{})
+				m := &message{gateway: g}
+				m.begun.Store(row.begun)
+				m.whole.Store(row.whole)
+				begin := time.Now()
+				require.Equal(t, row.want, m.patience(t.Context(), nil))
+				require.Equal(t, row.after(g), time.Since(begin))
+			})
+		})
+	}
+	g := bubble(t, &kafka{})
+	require.Less(t, firstByteTimeout, g.bodyTimeout()/2)
 }
 
 func TestSizeThatDoesNotMatchIsNoSuccess(t *testing.T) {

@@ -67,7 +67,7 @@ func TestShutdownStopsBothProtocolsAtOnce(t *testing.T) {
 	<-started
 	stopped := make(chan error, 1)
 	background(t, func() { stopped <- r.Shutdown(context.Background()) })
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	require.True(t, conn.WaitForStateChange(ctx, connectivity.Ready), "gRPC waits for HTTP")
 	finish <- nil

@@ -134,7 +134,7 @@ func stock(t *testing.T, g *gateway, protocol, compression string, headers ...st
 func sendAll(t *testing.T, f exporter.Factory, cfg component.Config, n int) error {
 	t.Helper()
 	set := exportertest.NewNopSettings(f.Type())
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	traces, err := f.CreateTraces(ctx, set, cfg)
 	require.NoError(t, err)
