@@ -28,6 +28,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/nettest"
 	"github.com/otel-lifeline/lifeline/internal/otlpclient"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
@@ -51,6 +52,16 @@ func (h *statusHost) Report(e *componentstatus.Event) {
 	defer h.mu.Unlock()
 	h.events = append(h.events, e)
 	h.seen <- e.Status()
+}
+
+// event returns the i-th event that was reported, from the last one on if i is negative.
+func (h *statusHost) event(i int) *componentstatus.Event {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if i < 0 {
+		i += len(h.events)
+	}
+	return h.events[i]
 }
 
 // fakeStore is a bucket in memory that can be closed. With session set it takes
@@ -171,8 +182,8 @@ func receive[T any](t *testing.T, c <-chan T) T {
 	select {
 	case v := <-c:
 		return v
-	case <-time.After(20 * time.Second):
-		t.Fatal("nothing happened for 20 s")
+	case <-time.After(2 * time.Minute):
+		t.Fatal("nothing happened for two minutes")
 		panic("unreachable")
 	}
 }
@@ -237,7 +248,7 @@ func TestKeyFilesComeLater(t *testing.T) {
 	r.writeKeys()
 	require.Equal(t, key, receive(t, r.gone))
 	require.NoError(t, r.ext.Shutdown(t.Context()))
-	require.Equal(t, componentstatus.StatusOK, host.events[len(host.events)-1].Status())
+	require.Equal(t, componentstatus.StatusOK, host.event(-1).Status())
 }
 
 // Credentials that some service hands out are fetched before a pass; while they
@@ -261,7 +272,7 @@ func TestCredentialsComeLater(t *testing.T) {
 	}
 	require.NoError(t, r.ext.Shutdown(t.Context()))
 	require.GreaterOrEqual(t, calls, 2)
-	require.ErrorContains(t, host.events[0].Err(), "imds: no answer")
+	require.ErrorContains(t, host.event(0).Err(), "imds: no answer")
 }
 
 // An unreachable gateway is no reason not to start.
@@ -269,12 +280,12 @@ func TestGatewayIsDown(t *testing.T) {
 	r := newRig(t)
 	r.writeKeys()
 	_, key := r.flare(t)
-	r.gateway.Close()
+	r.files.cfg.Forward.HTTP.Get().Endpoint = "http://" + nettest.Reserve(t)
 	host := newHost()
 	require.NoError(t, r.ext.Start(t.Context(), host))
 	require.NoError(t, r.ext.Ready())
 	require.Equal(t, componentstatus.StatusRecoverableError, receive(t, host.seen))
-	require.ErrorContains(t, host.events[0].Err(), "gateway")
+	require.ErrorContains(t, host.event(0).Err(), "gateway")
 	require.NoError(t, r.ext.Shutdown(t.Context()))
 	require.Contains(t, r.store.Keys(), key)
 }

@@ -94,12 +94,12 @@ func TestForwardDemandsReceipts(t *testing.T) {
 			require.NoError(t, r.ext.Ready())
 			require.Equal(t, componentstatus.StatusRecoverableError, receive(t, host.seen))
 			if file != "" {
-				require.ErrorContains(t, host.events[0].Err(), "receipt")
+				require.ErrorContains(t, host.event(0).Err(), "receipt")
 			}
 			require.NoError(t, r.ext.Shutdown(t.Context()))
 			require.Contains(t, r.store.Keys(), key)
 			if file == "" {
-				require.ErrorContains(t, host.events[0].Err(), "forward::receipt_key_file")
+				require.ErrorContains(t, host.event(0).Err(), "forward::receipt_key_file")
 				require.Empty(t, r.gateway.bodies)
 			}
 		})
