@@ -109,7 +109,7 @@ func (l *Loop) goOn(ctx context.Context) {
 // path fails. more says that the bucket holds more pending flares than one pass
 // takes on, and that this pass got somewhere.
 func (l *Loop) pass(ctx context.Context) (more bool, err error) {
-	l.round = round{n: l.round.n + 1}
+	l.round = round{n: l.round.n + 1, began: time.Now()}
 	l.keys = l.s.Keys()
 	l.refresh(ctx)
 	if l.s.Lease && l.heldShards() == 0 {
@@ -206,9 +206,10 @@ func (l *Loop) recount(o object) {
 // round is what one pass learned about the bucket.
 type round struct {
 	n          uint64 // the number of the pass
-	broken     error  // the first path failure
-	moved      bool   // an object reached another state, or left the bucket
-	read       bool   // an object could be read
+	began      time.Time
+	broken     error // the first path failure
+	moved      bool  // an object reached another state, or left the bucket
+	read       bool  // an object could be read
 	unreadable []unread
 }
 
@@ -238,6 +239,15 @@ func (l *Loop) path(err error) {
 	})
 	if changed && l.s.Observer.Path != nil {
 		l.s.Observer.Path(err)
+	}
+}
+
+// goesOn is told that a flare was recovered. The pass it belongs to may take hours, and
+// the path is well long before its end. A path that breaks down again and again is
+// not: it never is well for as long as the longest pause after a failure.
+func (l *Loop) goesOn() {
+	if l.round.broken == nil && time.Since(l.round.began) > maxBackoff {
+		l.path(nil)
 	}
 }
 

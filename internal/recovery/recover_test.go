@@ -80,6 +80,47 @@ func TestRecoverInOrder(t *testing.T) {
 	})
 }
 
+// After a long outage one pass takes hours. That recovery goes on is told when it has
+// done so for half a minute, and not at the end; but not by a gateway that takes a few
+// records and breaks down again.
+func TestALongPassTellsThatItGoesOn(t *testing.T) {
+	for name, breaks := range map[string]int{"well": 1 << 30, "breaks down again": 3} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				n, up := 0, false
+				w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+					time.Sleep(10 * time.Second)
+					broken := false
+					w.gateway.count(func() { n++; broken = !up || n%breaks == 0 })
+					if broken {
+						return down()
+					}
+					return otlpsend.Answer{}
+				}
+				for range 200 {
+					w.flare("acme/host-17", w.logs("acme/host-17", 1, "kept"))
+				}
+				l := New(w.set)
+				w.resume(l, 10*time.Minute)
+				require.Len(t, w.paths, 1)
+				require.Error(t, w.paths[0])
+
+				w.gateway.count(func() { up = true })
+				w.resume(l, 2*time.Minute)
+				require.NotEmpty(t, w.events, "it goes on")
+				require.NotEmpty(t, w.under("f/"), "and is not through")
+				if breaks == 3 {
+					require.Len(t, w.paths, 1)
+					return
+				}
+				require.Len(t, w.paths, 2)
+				require.NoError(t, w.paths[1])
+				require.NoError(t, l.Snapshot().PathError)
+			})
+		})
+	}
+}
+
 // While the gateway is down nothing moves; when it is back all flares drain, the
 // oldest first, within a poll and half a minute.
 func TestGatewayDownThenBack(t *testing.T) {

@@ -118,6 +118,9 @@ func (l *Loop) tell(e Event) {
 	if l.s.Observer.Flare != nil {
 		l.s.Observer.Flare(e)
 	}
+	if e.State == Recovered {
+		l.goesOn()
+	}
 }
 
 // opened counts which identity opened a flare, so that an old one can be retired.
