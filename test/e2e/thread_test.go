@@ -17,7 +17,7 @@ import (
 func TestThread(t *testing.T) {
 	err := demo.Run(env.Within(t, 2*time.Minute), demo.Options{
 		Otelcol: otelcol, Lifeline: lifeline, Configs: configs, Out: t.Output(),
-		Times: demo.Times{Steady: 2 * time.Second, MaxAge: 5 * time.Second, Shutdown: 4 * time.Second, Poll: time.Second},
+		Times: demo.Times{Steady: 2 * time.Second, MaxAge: 5 * time.Second, Shutdown: 20 * time.Second, Poll: time.Second},
 	})
 	require.NoError(t, err)
 }

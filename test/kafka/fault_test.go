@@ -1,6 +1,8 @@
 package kafka
 
 import (
+	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,9 +18,12 @@ func TestDie(t *testing.T) {
 		require.NoError(t, err)
 		t.Cleanup(b.Close)
 		died := b.Die(when)
-		require.Error(t, produceOnce(t, b, "the last"))
-		<-died
-		require.Error(t, produceOnce(t, b, "too late"))
+		ctx, cancel := context.WithCancel(t.Context())
+		var dying sync.WaitGroup
+		dying.Go(func() { <-died; cancel() }) // there will be no answer
+		require.Error(t, produceOnce(ctx, t, b, "the last", time.Minute))
+		dying.Wait()
+		require.Error(t, produceOnce(t.Context(), t, b, "too late", time.Second))
 		require.NoError(t, b.Restart())
 		require.Equal(t, [3]int64{0, 0, want}, b.HighWater())
 		require.NoError(t, produce(t, b, LogsTopic, "again"))
@@ -27,13 +32,13 @@ func TestDie(t *testing.T) {
 
 // produceOnce produces without idempotence: with it, the client would wait for
 // the broker for ever.
-func produceOnce(t *testing.T, b *Broker, value string) error {
+func produceOnce(ctx context.Context, t *testing.T, b *Broker, value string, patience time.Duration) error {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.DisableIdempotentWrite(), kgo.RecordRetries(0),
-		kgo.RecordDeliveryTimeout(time.Second))
+		kgo.RecordDeliveryTimeout(patience))
 	require.NoError(t, err)
 	defer c.Close()
-	return c.ProduceSync(t.Context(), &kgo.Record{Topic: LogsTopic, Value: []byte(value)}).FirstErr()
+	return c.ProduceSync(ctx, &kgo.Record{Topic: LogsTopic, Value: []byte(value)}).FirstErr()
 }
 
 func TestHang(t *testing.T) {

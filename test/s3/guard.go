@@ -41,6 +41,7 @@ type Guard struct {
 	method string
 	left   int
 	struck int
+	met    chan struct{} // closed when struck is more than 0
 }
 
 // StartGuard starts a Guard on addr ("" for a free port of 127.0.0.1) in front
@@ -53,7 +54,7 @@ func StartGuard(ctx context.Context, addr, upstream string) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start the guard: %w", err)
 	}
-	g := &Guard{addr: l.Addr().String(), closed: make(chan struct{})}
+	g := &Guard{addr: l.Addr().String(), closed: make(chan struct{}), met: make(chan struct{})}
 	g.proxy = &httputil.ReverseProxy{
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(&url.URL{Scheme: "http", Host: upstream})
@@ -87,7 +88,15 @@ func (g *Guard) Close() error {
 func (g *Guard) Inject(fault Fault, method string, n int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.fault, g.method, g.left, g.struck = fault, method, n, 0
+	g.fault, g.method, g.left, g.struck, g.met = fault, method, n, 0, make(chan struct{})
+}
+
+// Met returns a channel that is closed when a request has met the fault that was
+// injected last.
+func (g *Guard) Met() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.met
 }
 
 // Struck returns how many requests have met the fault since Inject.
@@ -105,7 +114,9 @@ func (g *Guard) next(method string) (Fault, bool) {
 		return 0, false
 	}
 	g.left--
-	g.struck++
+	if g.struck++; g.struck == 1 {
+		close(g.met)
+	}
 	return g.fault, true
 }
 
