@@ -97,14 +97,13 @@ func (l *List) Close() {
 // note remembers err, and reports whether it is news.
 func (l *List) note(what string, err error) bool {
 	before, was := l.wrong[what]
-	if was == (err != nil) && (!was || before.Error() == err.Error()) {
-		return false
-	}
-	if err == nil {
+	switch {
+	case err == nil:
 		delete(l.wrong, what)
-		return true
-	}
-	if l.wrong == nil {
+		return was
+	case was && before.Error() == err.Error():
+		return false
+	case l.wrong == nil:
 		l.wrong = map[string]error{}
 	}
 	l.wrong[what] = err
