@@ -192,7 +192,9 @@ func TestAcksAskForAWindow(t *testing.T) {
 	theirs.lane, ours.lane, ours.telemetry.lane = own, own, own
 	raw := encoded(t, frame.Traces, 3)
 	for _, protocol := range protocols {
+		own.mu.Lock()
 		own.live = time.Time{} // no agent has sent yet
+		own.mu.Unlock()
 		r := send(t.Context(), ours, protocol, raw)
 		require.Equal(t, codes.OK, r.status.Code())
 		require.Equal(t, "16", r.window())
@@ -200,6 +202,10 @@ func TestAcksAskForAWindow(t *testing.T) {
 		r = send(t.Context(), theirs, protocol, raw)
 		require.Equal(t, codes.OK, r.status.Code())
 		require.Empty(t, r.window(), "agents send as their ring bids them")
+		own.mu.Lock()
+		require.NotZero(t, own.live)
+		own.live = own.live.Add(time.Hour) // however long the next request takes
+		own.mu.Unlock()
 
 		r = send(t.Context(), ours, protocol, raw)
 		require.Equal(t, codes.OK, r.status.Code())

@@ -108,7 +108,7 @@ func (b *rig) run(t *testing.T, enough func(note string) bool) {
 	for len(b.notes) > 0 {
 		<-b.notes
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	var wg sync.WaitGroup
 	wg.Go(func() { b.loop.Run(ctx) })

@@ -67,12 +67,13 @@ func (tr *Trial) Both(ctx context.Context, requests [2][]byte, headers ...string
 	return answers
 }
 
-// SendUntilAcked does with a request what a client does that keeps its data.
-func (tr *Trial) SendUntilAcked(ctx context.Context, request []byte) {
+// SendUntilAcked does with a request what a client does that keeps its data. headers
+// are names and values in turn.
+func (tr *Trial) SendUntilAcked(ctx context.Context, request []byte, headers ...string) {
 	tr.T.Helper()
 	var last Answer
 	err := proc.Until(ctx, 100*time.Millisecond, func(ctx context.Context) (bool, error) {
-		last = viaHTTP(ctx, tr.Addr.GatewayHTTP, request)
+		last = viaHTTP(ctx, tr.Addr.GatewayHTTP, request, headers...)
 		return last.OK(), nil
 	})
 	require.NoError(tr.T, err, last)
