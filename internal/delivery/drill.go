@@ -19,20 +19,43 @@ func firstDrill(now time.Time, interval time.Duration, random float64) time.Time
 	return now.Add(time.Duration(random * float64(min(interval, firstDrillWithin))))
 }
 
+// proveLater has a drill within the hour while a bucket refuses, or the keys: what
+// the flare was to hold may be with the gateway by then, and nothing but a PUT shows
+// that flares are taken again. The caller holds mu.
+func (fb *fallback) proveLater(now time.Time) {
+	fb.proof = time.Time{}
+	if fb.targets.refuse() {
+		fb.proof = firstDrill(now, fb.drills, fb.random())
+	}
+}
+
+// drillAt returns when the next drill is due, at regular or earlier, and whether one
+// is due now.
+func (fb *fallback) drillAt(now, regular time.Time) (at time.Time, due bool) {
+	fb.mu.Lock()
+	defer fb.mu.Unlock()
+	if at = minTime(regular, fb.proof); at.IsZero() || now.Before(at) {
+		return at, false
+	}
+	fb.proveLater(now)
+	return minTime(now.Add(fb.drills), fb.proof), true
+}
+
 // drillDue puts the drill that is due into the ring, where it waits for its
 // expiry like all frames, and returns when the next one is. A drill that no
 // bucket took is still there and counts as the next.
 func (e *Engine) drillDue(now time.Time) time.Time {
-	if e.drillAt.IsZero() || now.Before(e.drillAt) {
-		return e.drillAt
+	at, due := e.fb.drillAt(now, e.drillAt)
+	if !due {
+		return at
 	}
 	e.drillAt = now.Add(e.s.Flare.DrillInterval)
 	piece, err := otlpcodec.EncodeDrill(otlpcodec.Drill{Agent: e.s.Agent, Boot: e.boot, Version: e.s.Version, Time: now})
 	if err != nil {
-		return e.drillAt // a constant record encodes; without one the drill is missed, and alerted
+		return at // a constant record encodes; without one the drill is missed, and alerted
 	}
 	var stored bytes.Buffer
 	_ = otlpcodec.Compress(&stored, piece.Raw) // fails only if the buffer does
 	e.ring.AddDrill(stored.Bytes(), int64(len(piece.Raw)), now)
-	return e.drillAt
+	return at
 }

@@ -25,8 +25,10 @@ type fallback struct {
 	noRoom   bool          // for another sealed flare beside those that run
 	hopeless bool          // what is left cannot be flared
 	outcomes map[FlareOutcome]int64
-	drillPut time.Time // when a drill was last stored
-	ready    bool      // it could seal when it last tried
+	drills   time.Duration // between two; 0: none
+	drillPut time.Time     // when a drill was last stored
+	proof    time.Time     // when a drill is due although the last one is not long ago; zero: none
+	ready    bool          // it could seal when it last tried
 }
 
 // How a flare ended.
@@ -44,7 +46,7 @@ func newFallback(s *Settings, usable int64) *fallback {
 		trigger:  newTrigger(s, usable),
 	}
 	if s.Flare != nil {
-		fb.budget.perDay = s.Flare.Budget
+		fb.budget.perDay, fb.drills = s.Flare.Budget, s.Flare.DrillInterval
 	}
 	fb.trigger.redraw(fb.random())
 	return fb

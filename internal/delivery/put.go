@@ -78,7 +78,7 @@ func (e *Engine) pause(j *job, wait time.Duration, hurried <-chan struct{}) endi
 // round tries every bucket. Denied reports that all of them refused for good.
 func (e *Engine) round(j *job) (target string, end ending, denied bool) {
 	denied = true
-	for _, t := range e.orderedTargets() {
+	for _, t := range e.orderedTargets(j) {
 		end, refused := e.putTo(j, &t)
 		if end != pending {
 			return t.Name, end, false

@@ -1,6 +1,11 @@
 package delivery
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
+)
 
 // avoidFor is how long a bucket that kept a PUT waiting goes behind the others.
 const avoidFor = 5 * time.Minute
@@ -21,16 +26,30 @@ func (ts *targets) changed(name string, ok bool) bool {
 
 // ordered returns all targets in the order of trying: as configured, but those
 // that kept us waiting lately go last, or each flare would wait for them again.
-func (ts *targets) ordered(now time.Time, all []Target) []Target {
-	order := make([]Target, 0, len(all))
-	for _, last := range []bool{false, true} {
-		for _, t := range all {
-			if now.Before(ts.avoid[t.Name]) == last {
-				order = append(order, t)
-			}
+// What only proves goes first to those that refused.
+func (ts *targets) ordered(now time.Time, all []Target, proves bool) []Target {
+	turn := func(t Target) int {
+		switch {
+		case proves && ts.refused[t.Name]:
+			return 0
+		case now.Before(ts.avoid[t.Name]):
+			return 2
+		}
+		return 1
+	}
+	order := slices.Clone(all)
+	slices.SortStableFunc(order, func(a, b Target) int { return turn(a) - turn(b) })
+	return order
+}
+
+// refuse reports whether a target refused lately, or the keys.
+func (ts *targets) refuse() bool {
+	for _, refused := range ts.refused {
+		if refused {
+			return true
 		}
 	}
-	return order
+	return false
 }
 
 // putOf is one PUT that has ended.
@@ -69,10 +88,10 @@ func (ts *targets) patience(maxAge time.Duration, size int64, round int) time.Du
 
 // What follows shares fallback's lock.
 
-func (e *Engine) orderedTargets() []Target {
+func (e *Engine) orderedTargets(j *job) []Target {
 	e.fb.mu.Lock()
 	defer e.fb.mu.Unlock()
-	return e.fb.targets.ordered(time.Now(), e.s.Flare.Targets)
+	return e.fb.targets.ordered(time.Now(), e.s.Flare.Targets, j.reason == flare.Drill)
 }
 
 func (e *Engine) patience(j *job) time.Duration {
@@ -92,6 +111,9 @@ func (e *Engine) observeBucket(target string, err error) {
 	defer e.telling.Unlock()
 	e.fb.mu.Lock()
 	news := e.fb.targets.changed(target, err == nil)
+	if news {
+		e.fb.proveLater(time.Now())
+	}
 	e.fb.mu.Unlock()
 	if news && e.s.Observer.Bucket != nil {
 		e.s.Observer.Bucket(target, err == nil, err)
