@@ -210,7 +210,11 @@ func (p *process) stops(d time.Duration) {
 	if s := p.replica.store; s.leases && s.replicas > 1 && d > time.Minute {
 		w.count("recovery: stands still for longer than its leases last", 1)
 	}
-	p.note(func(p *process) { p.woke = time.Now().Add(d) })
+	p.note(func(p *process) {
+		if woke := time.Now().Add(d); woke.After(p.woke) { // another call may have begun it
+			p.woke = woke
+		}
+	})
 }
 
 // standsStill returns when the process does not stand still. Of those who waited
