@@ -109,7 +109,7 @@ func (l *Loop) goOn(ctx context.Context) {
 // path fails. more says that the bucket holds more pending flares than one pass
 // takes on, and that this pass got somewhere.
 func (l *Loop) pass(ctx context.Context) (more bool, err error) {
-	l.round = round{n: l.round.n + 1, began: time.Now()}
+	l.round = round{n: l.round.n + 1}
 	l.keys = l.s.Keys()
 	l.refresh(ctx)
 	if l.s.Lease && l.heldShards() == 0 {
@@ -131,6 +131,7 @@ func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	if err := l.leases.err; err != nil && l.s.Lease && l.heldShards() == 0 {
 		return false, bucketPath(err)
 	}
+	l.round.began = time.Now()
 	if err := l.visitAll(ctx, found.unmarked); err != nil {
 		return false, err
 	}
@@ -205,11 +206,11 @@ func (l *Loop) recount(o object) {
 
 // round is what one pass learned about the bucket.
 type round struct {
-	n          uint64 // the number of the pass
-	began      time.Time
-	broken     error // the first path failure
-	moved      bool  // an object reached another state, or left the bucket
-	read       bool  // an object could be read
+	n          uint64    // the number of the pass
+	began      time.Time // with its visits
+	broken     error     // the first path failure
+	moved      bool      // an object reached another state, or left the bucket
+	read       bool      // an object could be read
 	unreadable []unread
 }
 

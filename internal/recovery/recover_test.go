@@ -84,14 +84,23 @@ func TestRecoverInOrder(t *testing.T) {
 // done so for half a minute, and not at the end; but not by a gateway that takes a few
 // records and breaks down again.
 func TestALongPassTellsThatItGoesOn(t *testing.T) {
-	for name, breaks := range map[string]int{"well": 1 << 30, "breaks down again": 3} {
+	const never = 1 << 30
+	for name, row := range map[string]struct {
+		breaks int
+		list   time.Duration // a call that lists
+	}{"well": {never, 0}, "breaks down again": {3, 0}, "breaks down again after long listings": {3, 20 * time.Second}} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
+				w.bucket.Seen = func(c bucket.Call) {
+					if c.Op == "list" {
+						time.Sleep(row.list)
+					}
+				}
 				n, up := 0, false
 				w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
 					time.Sleep(10 * time.Second)
 					broken := false
-					w.gateway.count(func() { n++; broken = !up || n%breaks == 0 })
+					w.gateway.count(func() { n++; broken = !up || n%row.breaks == 0 })
 					if broken {
 						return down()
 					}
@@ -109,7 +118,7 @@ func TestALongPassTellsThatItGoesOn(t *testing.T) {
 				w.resume(l, 2*time.Minute)
 				require.NotEmpty(t, w.events, "it goes on")
 				require.NotEmpty(t, w.under("f/"), "and is not through")
-				if breaks == 3 {
+				if row.breaks != never {
 					require.Len(t, w.paths, 1)
 					return
 				}
