@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
@@ -179,4 +181,37 @@ func TestFirstDrill(t *testing.T) {
 	require.Zero(t, firstDrill(now, 0, 0.5))
 	require.Equal(t, now.Add(30*time.Minute), firstDrill(now, 24*time.Hour, 0.5))
 	require.Equal(t, now.Add(time.Minute), firstDrill(now, 2*time.Minute, 0.5))
+}
+
+// dialing is a bucket that no connection to is made before the caller gives up.
+type dialing struct{ *bucket.Fake }
+
+func (d dialing) Put(ctx context.Context, _ string, _ frame.Body, _ bucket.PutOptions) (bucket.Info, error) {
+	<-ctx.Done()
+	return bucket.Info{}, &bucket.Error{Kind: bucket.Unreachable, Err: context.Cause(ctx)}
+}
+
+// A drill that is cut off while it still connects says nothing about the bucket.
+func TestADrillCutOffIsNoRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var told []string
+		w := newWorld(t, func(s *Settings) {
+			withDrills(time.Hour)(s)
+			for i := range s.Flare.Targets {
+				s.Flare.Targets[i].Bucket = dialing{bucket.NewFake()}
+			}
+			s.Observer.Bucket = func(target string, ok bool, _ error) { told = append(told, fmt.Sprint(target, " ", ok)) }
+		})
+		begun := func() bool {
+			w.e.fb.mu.Lock()
+			defer w.e.fb.mu.Unlock()
+			return w.e.fb.seqs.newest > 0
+		}
+		for !begun() {
+			w.wait(time.Second)
+		}
+		w.shutdown()
+		require.Equal(t, int64(1), w.e.Snapshot().Flares[FlareOutcome{flare.Drill, outcomeGivenUp}], "it was cut off")
+		require.Empty(t, told)
+	})
 }

@@ -115,12 +115,14 @@ func (e *Engine) putTo(j *job, t *Target) (end ending, refused bool) {
 				return abandoned, false
 			}
 			return pending, false
+		case kind == bucket.Unreachable && j.ctx.Err() != nil: // cut off: that says nothing about the bucket
+			return pending, false
 		case kind != bucket.Unknown && kind != bucket.Throttled:
 			e.observeBucket(t.Name, err)
 			return pending, kind != bucket.Unreachable
 		}
 		j.unknown[t.Name] = j.manifest.Seq
-		if j.ctx.Err() != nil { // cut off: that says nothing about the bucket
+		if j.ctx.Err() != nil { // cut off, too
 			continue
 		}
 		e.observeBucket(t.Name, err)
