@@ -7,8 +7,10 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/otlpcodec"
 )
 
-// firstDrillWithin bounds how long after a start the first drill comes.
-const firstDrillWithin = time.Hour
+const (
+	firstDrillWithin = time.Hour     // after a start, or after a bucket refused
+	proofWithin      = 8 * time.Hour // after a drill that proved nothing, at most
+)
 
 // firstDrill returns when the first drill comes; the zero time means never.
 // Random is in [0, 1): a fleet that was restarted must not drill as one.
@@ -19,26 +21,33 @@ func firstDrill(now time.Time, interval time.Duration, random float64) time.Time
 	return now.Add(time.Duration(random * float64(min(interval, firstDrillWithin))))
 }
 
-// proveLater has a drill within the hour while a bucket refuses, or the keys: what
+// proof is a drill that is due although the last one is not long ago.
+type proof struct {
+	at     time.Time     // zero: none
+	within time.Duration // of what at was drawn
+}
+
+// proveLater has a drill within some time while a bucket refuses, or the keys: what
 // the flare was to hold may be with the gateway by then, and nothing but a PUT shows
 // that flares are taken again. The caller holds mu.
-func (fb *fallback) proveLater(now time.Time) {
-	fb.proof = time.Time{}
-	if fb.targets.refuse() {
-		fb.proof = firstDrill(now, fb.drills, fb.random())
+func (fb *fallback) proveLater(now time.Time, within time.Duration) {
+	fb.proof = proof{within: min(within, fb.drills)}
+	if fb.proof.within > 0 && fb.targets.refuse() {
+		fb.proof.at = now.Add(time.Duration(fb.random() * float64(fb.proof.within)))
 	}
 }
 
 // drillAt returns when the next drill is due, at regular or earlier, and whether one
-// is due now.
+// is due now. Without news the next proof takes longer: what one bucket refuses for
+// days another one takes, and recovery reads.
 func (fb *fallback) drillAt(now, regular time.Time) (at time.Time, due bool) {
 	fb.mu.Lock()
 	defer fb.mu.Unlock()
-	if at = minTime(regular, fb.proof); at.IsZero() || now.Before(at) {
+	if at = minTime(regular, fb.proof.at); at.IsZero() || now.Before(at) {
 		return at, false
 	}
-	fb.proveLater(now)
-	return minTime(now.Add(fb.drills), fb.proof), true
+	fb.proveLater(now, min(2*fb.proof.within, proofWithin))
+	return minTime(now.Add(fb.drills), fb.proof.at), true
 }
 
 // drillDue puts the drill that is due into the ring, where it waits for its

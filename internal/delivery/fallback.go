@@ -27,8 +27,8 @@ type fallback struct {
 	outcomes map[FlareOutcome]int64
 	drills   time.Duration // between two; 0: none
 	drillPut time.Time     // when a drill was last stored
-	proof    time.Time     // when a drill is due although the last one is not long ago; zero: none
-	ready    bool          // it could seal when it last tried
+	proof    proof
+	ready    bool // it could seal when it last tried
 }
 
 // How a flare ended.

@@ -17,6 +17,7 @@ func refuseAFlare(t *testing.T, drills time.Duration, refuse ...int) (w *world, 
 	var said []string
 	w = newWorld(t, func(s *Settings) {
 		withDrills(drills)(s)
+		s.Random = func() float64 { return 0.5 }
 		s.Observer.Bucket = func(target string, ok bool, _ error) { said = append(said, fmt.Sprint(target, " ", ok)) }
 	})
 	told = func() []string {
@@ -81,5 +82,21 @@ func TestARefusalIsProvenOver(t *testing.T) {
 			require.Empty(t, w.stored())
 			w.shutdown()
 		})
+	})
+}
+
+// A bucket that refuses for days costs the other one, and recovery, some drills a day
+// and not two an hour: a fleet makes as many times more. The alarm still ends the same
+// day.
+func TestARefusalOfDaysIsProvenLessOften(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, told := refuseAFlare(t, 24*time.Hour, 0)
+		w.wait(72 * time.Hour)
+		require.Equal(t, []string{"bucket-0 false"}, told())
+		require.LessOrEqual(t, len(w.drills()), 24)
+		w.heal()
+		w.wait(proofWithin + 6*time.Minute)
+		require.Equal(t, []string{"bucket-0 true"}, told())
+		w.shutdown()
 	})
 }

@@ -112,7 +112,7 @@ func (e *Engine) observeBucket(target string, err error) {
 	e.fb.mu.Lock()
 	news := e.fb.targets.changed(target, err == nil)
 	if news {
-		e.fb.proveLater(time.Now())
+		e.fb.proveLater(time.Now(), firstDrillWithin)
 	}
 	e.fb.mu.Unlock()
 	if news && e.s.Observer.Bucket != nil {
