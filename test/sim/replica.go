@@ -181,7 +181,10 @@ func (p *process) passes(ctx context.Context, c course, dice *rand.Rand, effect 
 	dies := p.fuse > 0 && chance(dice, p.fuse) && until(w.over) > 0
 	if dies && chance(dice, 2) {
 		// Not at once: what begins in the same instant has begun.
-		if pause(p.dead, c.before); !closed(p.dead) {
+		if !wait(ctx, p.dead, c.before) {
+			pause(p.dead, c.lag)
+		}
+		if !closed(p.dead) {
 			w.count("recovery: dies before an effect", 1)
 			p.die()
 		}
