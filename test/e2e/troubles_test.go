@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -32,9 +33,9 @@ type witness struct {
 // and the status is an error if there are any.
 func (w *witness) sees(line string, problems ...string) {
 	w.t.Helper()
-	_, err := w.role.P.WaitLineAfter(w.ctx, w.seen, line)
+	text, err := w.role.P.WaitLineAfter(w.ctx, w.seen, line)
 	require.NoError(w.t, err)
-	w.seen = len(w.role.P.Lines())
+	w.seen += slices.Index(w.role.P.Lines()[w.seen:], text) + 1 // the next may have come already
 	var of []string
 	for _, row := range statusPage(w.ctx, w.t, w.role, w.page)["problems"] {
 		of = append(of, row["of"].(string))
@@ -44,14 +45,14 @@ func (w *witness) sees(line string, problems ...string) {
 	require.NoError(w.t, err)
 	resp, err := http.DefaultClient.Do(req)
 	require.NoError(w.t, err)
-	text, err := io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	require.NoError(w.t, err)
 	require.NoError(w.t, resp.Body.Close())
 	want := http.StatusOK
 	if len(problems) > 0 {
 		want = http.StatusInternalServerError
 	}
-	require.Equal(w.t, want, resp.StatusCode, "after %q: %s", line, text)
+	require.Equal(w.t, want, resp.StatusCode, "after %q: %s", line, body)
 }
 
 // replace puts text in the place of a file at one stroke, and returns what it held.
