@@ -66,7 +66,9 @@ func TestPoisonPositions(t *testing.T) {
 						behind = max(behind, good+int64(i)+1-w.logs().Delivered)
 					}
 					t.Log("behind", behind)
-					require.LessOrEqual(t, behind, int64(30), "two and a half minutes, where seven hang for ten seconds each")
+					// Seven hang for ten seconds each, and whose turn it is is drawn: 10 is
+					// usual, and of 12,000 runs one had 35.
+					require.LessOrEqual(t, behind, int64(60), "half of all that came in")
 					w.wait(5 * time.Minute)
 					got := w.logs()
 					require.Equal(t, good+120, got.Delivered)
