@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/reload"
 	"github.com/otel-lifeline/lifeline/internal/s3bucket"
 	"github.com/otel-lifeline/lifeline/internal/trouble"
 )
@@ -175,7 +176,7 @@ func (b *flareBucket) filesChanged() bool {
 		}
 		now = append(now, info)
 	}
-	same := slices.EqualFunc(b.seen, now, sameFile)
+	same := slices.EqualFunc(b.seen, now, reload.Same)
 	b.seen = now
 	return !same
 }

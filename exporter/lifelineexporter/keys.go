@@ -10,6 +10,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 // keyring holds the keys that seal flares, read from files that an operator may
@@ -59,7 +60,7 @@ func (k *keyring) load() {
 		if err == nil {
 			now[i] = info
 		}
-		same = same && sameFile(k.seen[i], now[i])
+		same = same && reload.Same(k.seen[i], now[i])
 	}
 	if same {
 		return
@@ -126,12 +127,4 @@ func (c *Config) AgentName(sealer *flare.Sealer) string {
 		return name
 	}
 	return "unknown"
-}
-
-// sameFile reports whether nothing was written to or put in the place of a file.
-func sameFile(a, b os.FileInfo) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }

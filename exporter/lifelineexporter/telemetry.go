@@ -19,6 +19,7 @@ import (
 	"github.com/otel-lifeline/lifeline/internal/delivery"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 // reading is everything a scrape shows, taken at one instant.
@@ -156,7 +157,7 @@ func (c *clientCert) notAfter() time.Time {
 		return certEnd([]byte(c.cfg.CertPem))
 	}
 	now, err := os.Stat(c.cfg.CertFile)
-	if err != nil || !sameFile(c.seen, now) {
+	if err != nil || !reload.Same(c.seen, now) {
 		text, _ := os.ReadFile(c.cfg.CertFile) // a missing file has no end
 		c.seen, c.until = now, certEnd(text)
 	}

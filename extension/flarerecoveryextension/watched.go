@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+
+	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
 // watched is a file that is read again when it changed, or was not good. A version
@@ -29,7 +31,7 @@ func (w *watched[T]) look() bool {
 		w.refuse(err)
 		return false
 	}
-	if w.loaded && w.err == nil && os.SameFile(info, w.seen) && info.ModTime().Equal(w.seen.ModTime()) && info.Size() == w.seen.Size() {
+	if w.loaded && w.err == nil && reload.Same(info, w.seen) {
 		return false
 	}
 	value, entries, err := w.read()

@@ -49,7 +49,7 @@ func (f *File[T]) Check() error {
 // load looks at the file again if it changed, or if it could not be read.
 func (f *File[T]) load() {
 	now, err := os.Stat(f.Path)
-	if err == nil && f.seen != nil && os.SameFile(f.seen, now) && f.seen.ModTime().Equal(now.ModTime()) && f.seen.Size() == now.Size() {
+	if err == nil && Same(f.seen, now) {
 		return
 	}
 	f.seen = nil
@@ -65,4 +65,13 @@ func (f *File[T]) load() {
 		return
 	}
 	f.value, f.good = value, true
+}
+
+// Same reports whether nothing was written to a file, or put in its place, between
+// two looks at it. A file that was not there is nil, and the same as itself.
+func Same(a, b os.FileInfo) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
