@@ -18,7 +18,12 @@ func firstDrill(now time.Time, interval time.Duration, random float64) time.Time
 	if interval <= 0 {
 		return time.Time{}
 	}
-	return now.Add(time.Duration(random * float64(min(interval, firstDrillWithin))))
+	return drawn(now, min(interval, firstDrillWithin), random)
+}
+
+// drawn returns a time between now and d later.
+func drawn(now time.Time, d time.Duration, random float64) time.Time {
+	return now.Add(time.Duration(random * float64(d)))
 }
 
 // proof is a drill that is due although the last one is not long ago.
@@ -32,8 +37,8 @@ type proof struct {
 // that flares are taken again. The caller holds mu.
 func (fb *fallback) proveLater(now time.Time, within time.Duration) {
 	fb.proof = proof{within: min(within, fb.drills)}
-	if fb.proof.within > 0 && fb.targets.refuse() {
-		fb.proof.at = now.Add(time.Duration(fb.random() * float64(fb.proof.within)))
+	if fb.proof.within > 0 && len(fb.targets.refused) > 0 {
+		fb.proof.at = drawn(now, fb.proof.within, fb.random())
 	}
 }
 

@@ -43,6 +43,18 @@ func (w *world) drills() (drills []*flare.Flare) {
 	return drills
 }
 
+// waitForFlare waits until the first flare of any kind was begun.
+func (w *world) waitForFlare() {
+	begun := func() bool {
+		w.e.fb.mu.Lock()
+		defer w.e.fb.mu.Unlock()
+		return w.e.fb.seqs.newest > 0
+	}
+	for !begun() {
+		w.wait(time.Second)
+	}
+}
+
 func withDrills(interval time.Duration) func(*Settings) {
 	return func(s *Settings) { s.Flare.DrillInterval = interval }
 }
@@ -101,14 +113,7 @@ func TestDrillWaitsForTelemetry(t *testing.T) {
 				} else {
 					w.failPuts(bucket.BeforeEffect, bucket.Denied)
 				}
-				begun := func() bool {
-					w.e.fb.mu.Lock()
-					defer w.e.fb.mu.Unlock()
-					return w.e.fb.seqs.newest > 0
-				}
-				for !begun() {
-					w.wait(time.Second)
-				}
+				w.waitForFlare()
 				require.NoError(t, w.accept(3))
 				w.wait(5 * time.Minute)
 				require.Positive(t, w.e.Snapshot().Flares[FlareOutcome{flare.Drill, outcomeGivenUp}])
@@ -202,14 +207,7 @@ func TestADrillCutOffIsNoRefusal(t *testing.T) {
 			}
 			s.Observer.Bucket = func(target string, ok bool, _ error) { told = append(told, fmt.Sprint(target, " ", ok)) }
 		})
-		begun := func() bool {
-			w.e.fb.mu.Lock()
-			defer w.e.fb.mu.Unlock()
-			return w.e.fb.seqs.newest > 0
-		}
-		for !begun() {
-			w.wait(time.Second)
-		}
+		w.waitForFlare()
 		w.shutdown()
 		require.Equal(t, int64(1), w.e.Snapshot().Flares[FlareOutcome{flare.Drill, outcomeGivenUp}], "it was cut off")
 		require.Empty(t, told)

@@ -12,7 +12,7 @@ const avoidFor = 5 * time.Minute
 
 // targets is what is known of the buckets. It is pure.
 type targets struct {
-	refused map[string]bool      // those that were reported to refuse; "" is the keys
+	refused map[string]bool      // those that were reported to refuse, and no others; "" is the keys
 	avoid   map[string]time.Time // those that kept us waiting, and until when they go last
 	takes   time.Duration        // what a PUT that succeeds takes, learned
 }
@@ -20,7 +20,11 @@ type targets struct {
 // changed notes whether a target takes flares and reports whether that is news.
 func (ts *targets) changed(name string, ok bool) bool {
 	news := ts.refused[name] == ok
-	ts.refused[name] = !ok
+	if ok {
+		delete(ts.refused, name)
+	} else {
+		ts.refused[name] = true
+	}
 	return news
 }
 
@@ -40,16 +44,6 @@ func (ts *targets) ordered(now time.Time, all []Target, proves bool) []Target {
 	order := slices.Clone(all)
 	slices.SortStableFunc(order, func(a, b Target) int { return turn(a) - turn(b) })
 	return order
-}
-
-// refuse reports whether a target refused lately, or the keys.
-func (ts *targets) refuse() bool {
-	for _, refused := range ts.refused {
-		if refused {
-			return true
-		}
-	}
-	return false
 }
 
 // putOf is one PUT that has ended.
