@@ -5,18 +5,20 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/pem"
 	"fmt"
 	"io"
 	"math/bits"
 	"net"
 	"net/http"
-	"os"
 	"path/filepath"
 	"regexp"
-	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -184,52 +186,38 @@ func flareOf(t *testing.T, recipients []byte, name string, change func(*Config))
 }
 
 // What a PUT says besides the flare: everything that S3 needs, and nothing else.
+// Only the key, the port of the store, the time and the signature are free in it.
 var (
-	fixedHeaders = map[string]string{"If-None-Match": "*", "User-Agent": "lifeline"}
-	formed       = map[string]*regexp.Regexp{
-		"Host":                  regexp.MustCompile(`^localhost:\d+$`),
-		"Content-Length":        regexp.MustCompile(`^\d+$`),
-		"X-Amz-Date":            regexp.MustCompile(`^\d{8}T\d{6}Z$`), // now, which the store sees anyway
-		"X-Amz-Content-Sha256":  regexp.MustCompile(`^[0-9a-f]{64}$`),
-		"X-Amz-Checksum-Sha256": regexp.MustCompile(`^[A-Za-z0-9+/]{43}=$`),
-		"Authorization": regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=AKEY/\d{8}/us-east-1/s3/aws4_request, ` +
-			`SignedHeaders=content-length;host;if-none-match;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date, Signature=[0-9a-f]{64}$`),
-	}
-	putLine = regexp.MustCompile(`^PUT /some-bucket/f/[0-9a-f]{32}\.age HTTP/1\.1$`)
+	putForm       = regexp.MustCompile(`^PUT /some-bucket/f/[0-9a-f]{32}\.age HTTP/1\.1$`)
+	hostForm      = regexp.MustCompile(`^localhost:\d+$`)
+	dateForm      = regexp.MustCompile(`^\d{8}T\d{6}Z$`) // now, which the store sees anyway
+	signatureForm = regexp.MustCompile(`^AWS4-HMAC-SHA256 Credential=AKEY/\d{8}/us-east-1/s3/aws4_request, ` +
+		`SignedHeaders=content-length;host;if-none-match;x-amz-checksum-sha256;x-amz-content-sha256;x-amz-date, Signature=[0-9a-f]{64}$`)
 )
 
 // The whole PUT, as it leaves the host: no header, no name and no figure in it
-// says who made it, with what or on what.
+// says who made it, with what or on what. Every header has one form that holds
+// nothing but what the store knows or the body says.
 func TestAFlareTellsNothing(t *testing.T) {
 	var o owner
-	host, err := os.Hostname()
-	require.NoError(t, err)
 	for _, s := range flareOf(t, o.recipients(t), "some-tenant/some-host", func(*Config) {}) {
-		require.Regexp(t, putLine, s.line)
-		for name, value := range s.header {
-			if fixed, ok := fixedHeaders[name]; ok {
-				require.Equal(t, fixed, value)
-				continue
-			}
-			require.Contains(t, formed, name, "a header that nobody needs")
-			require.Regexp(t, formed[name], value)
+		require.Regexp(t, putForm, s.line)
+		for name, form := range map[string]*regexp.Regexp{"Host": hostForm, "X-Amz-Date": dateForm, "Authorization": signatureForm} {
+			require.Regexp(t, form, s.header[name])
+			delete(s.header, name)
 		}
-		require.Len(t, s.header, len(fixedHeaders)+len(formed))
+		sum := sha256.Sum256(s.body)
+		require.Equal(t, map[string]string{
+			"If-None-Match": "*", "User-Agent": "lifeline",
+			"Content-Length":        strconv.Itoa(len(s.body)),
+			"X-Amz-Content-Sha256":  hex.EncodeToString(sum[:]),
+			"X-Amz-Checksum-Sha256": base64.StdEncoding.EncodeToString(sum[:]),
+		}, s.header)
 
 		plain := string(o.open(t, s.body))
-		require.Contains(t, plain, `"agent":"some-tenant/some-host"`)
-		require.Contains(t, plain, `"version":"v9.8.7-secret"`)
-
-		head := s.line
-		for name, value := range s.header {
-			head += "\n" + name + ": " + value
-		}
-		for _, secret := range []string{
-			host, "some-tenant", "some-host", "secret", "9.8.7", "otelcol", "opentelemetry", "aws-sdk", "go1", "Go-http", runtime.GOOS, runtime.GOARCH, "gzip",
-			"traces", "span", time.Now().UTC().Format(time.RFC3339)[:10],
-		} {
-			require.NotContains(t, strings.ToLower(head), strings.ToLower(secret))
-			require.False(t, bytes.Contains(bytes.ToLower(s.body), []byte(strings.ToLower(secret))) && len(secret) > 5, "%q is in the body", secret)
+		for _, secret := range []string{`"agent":"some-tenant/some-host"`, `"version":"v9.8.7-secret"`} {
+			require.Contains(t, plain, secret)
+			require.False(t, bytes.Contains(s.body, []byte(secret)), "%s is in the body", secret)
 		}
 	}
 }
