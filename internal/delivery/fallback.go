@@ -230,6 +230,9 @@ func (fb *fallback) done(j *job, outcome string, retry time.Duration) {
 	}
 	if outcome == outcomeGivenUp || outcome == outcomeFailed {
 		fb.pauses.failed(j.kind(), now.Add(retry))
+		if !j.mayBeStored() {
+			fb.seqs.void(j.manifest.Seq)
+		}
 	}
 }
 

@@ -17,7 +17,7 @@ import (
 
 // TestGivenUp brings the gateway back while no bucket takes the flare.
 func TestGivenUp(t *testing.T) {
-	for name, kind := range map[string]bucket.Kind{"denied": bucket.Denied, "unreachable": bucket.Unreachable, "unknown": bucket.Unknown} {
+	for name, kind := range map[string]bucket.Kind{"throttled": bucket.Throttled, "unknown": bucket.Unknown} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, nil)

@@ -32,6 +32,16 @@ type job struct {
 // telemetry reports whether j holds what could still be delivered.
 func (j *job) telemetry() bool { return j.kind() == ring.Telemetry }
 
+// mayBeStored reports whether a bucket may have the flare as it was sealed last.
+func (j *job) mayBeStored() bool {
+	for _, seq := range j.unknown {
+		if seq == j.manifest.Seq {
+			return true
+		}
+	}
+	return false
+}
+
 func (j *job) kind() ring.Kind {
 	switch j.reason {
 	case flare.Rejected:

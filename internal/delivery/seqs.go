@@ -25,3 +25,13 @@ func (s *seqs) next() (seq uint64, unresolved []uint64) {
 func (s *seqs) stored(seq uint64) {
 	s.unresolved = slices.DeleteFunc(s.unresolved, func(each uint64) bool { return each == seq })
 }
+
+// void is told that no bucket has or will have the flare of that number. The next
+// flare has it again, unless a later one may have named it: then nobody knows
+// better.
+func (s *seqs) void(seq uint64) {
+	if seq == s.newest {
+		s.newest--
+		s.stored(seq)
+	}
+}

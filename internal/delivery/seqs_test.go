@@ -24,3 +24,22 @@ func TestSeqs(t *testing.T) {
 	require.Len(t, unresolved, maxUnresolved)
 	require.Equal(t, s.newest-1, unresolved[maxUnresolved-1], "the latest are kept")
 }
+
+// A number that no bucket has is given again, but not one that a later flare named.
+func TestVoidSeqs(t *testing.T) {
+	var s seqs
+	s.next()
+	s.next()
+	s.void(1)
+	seq, unresolved := s.next()
+	require.Equal(t, uint64(3), seq)
+	require.Equal(t, []uint64{1, 2}, unresolved)
+	s.void(3)
+	seq, unresolved = s.next()
+	require.Equal(t, uint64(3), seq)
+	require.Equal(t, []uint64{1, 2}, unresolved)
+	s.stored(3)
+	s.stored(2)
+	_, unresolved = s.next()
+	require.Equal(t, []uint64{1}, unresolved)
+}
