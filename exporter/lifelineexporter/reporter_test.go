@@ -1,6 +1,7 @@
 package lifelineexporter
 
 import (
+	"encoding/json"
 	"errors"
 	"testing"
 	"testing/synctest"
@@ -90,9 +91,16 @@ func TestWhatKeysAreWrongIsSaidOnce(t *testing.T) {
 	r.bucket("", false, keyError{errors.New("no file")})
 	require.Empty(t, logs.TakeAll(), "the fallback has said so")
 	require.False(t, r.troubles.Wrong("sealing"))
-	r.bucket("", false, errors.New("self-test"))
-	require.Len(t, logs.TakeAll(), 1)
-	require.True(t, r.troubles.Wrong("sealing"))
+	for _, reason := range []string{"self-test", "no entropy"} {
+		r.bucket("", false, errors.New(reason))
+		lines := logs.TakeAll()
+		require.Len(t, lines, 1)
+		require.Equal(t, reason, lines[0].ContextMap()["error"])
+		require.True(t, r.troubles.Wrong("sealing"))
+		table, err := json.Marshal(trouble.Table(r.troubles))
+		require.NoError(t, err)
+		require.Contains(t, string(table), "no flare can be sealed: "+reason, "the latest")
+	}
 	r.bucket("", true, nil)
 	require.False(t, r.troubles.Wrong("sealing"))
 }

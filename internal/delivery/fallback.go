@@ -42,7 +42,7 @@ func newFallback(s *Settings, usable int64) *fallback {
 	fb := &fallback{
 		hurried: make(chan struct{}), random: s.Random, running: map[*job]bool{},
 		outcomes: map[FlareOutcome]int64{},
-		targets:  targets{refused: map[string]bool{}, avoid: map[string]time.Time{}},
+		targets:  targets{refused: map[string]error{}, avoid: map[string]time.Time{}},
 		trigger:  newTrigger(s, usable),
 	}
 	if s.Flare != nil {

@@ -88,7 +88,8 @@ type CallFunc func(ctx context.Context, s frame.Signal, items int64, do func(con
 
 // Observer is told of changes of state, never of single frames. Its functions
 // may be nil, must not block and may be called from any goroutine. What
-// Gateway and Bucket are told last is so.
+// Gateway and Bucket are told last is so. That no flare can be sealed is told again
+// when the reason is another one.
 type Observer struct {
 	Gateway  func(ok bool, cause otlpsend.Cause, err error)                      // the path to the gateway went down or came back
 	Bucket   func(target string, ok bool, err error)                             // a bucket refused or takes flares again; target "" is the keys: no flare could be sealed

@@ -12,20 +12,25 @@ const avoidFor = 5 * time.Minute
 
 // targets is what is known of the buckets. It is pure.
 type targets struct {
-	refused map[string]bool      // those that were reported to refuse, and no others; "" is the keys
+	refused map[string]error     // those that were reported to refuse, and why, and no others; "" is the keys
 	avoid   map[string]time.Time // those that kept us waiting, and until when they go last
 	takes   time.Duration        // what a PUT that succeeds takes, learned
 }
 
-// changed notes whether a target takes flares and reports whether that is news.
-func (ts *targets) changed(name string, ok bool) bool {
-	news := ts.refused[name] == ok
-	if ok {
+// changed notes why a target takes no flares, nil if it does, and reports whether that
+// is news. For a bucket another reason is none: its words differ from answer to answer.
+// For the keys it is, for what is wrong with their files is told by who reads them.
+func (ts *targets) changed(name string, err error) bool {
+	before, refused := ts.refused[name]
+	if err == nil {
 		delete(ts.refused, name)
-	} else {
-		ts.refused[name] = true
+		return refused
 	}
-	return news
+	if refused && (name != "" || err.Error() == before.Error()) {
+		return false
+	}
+	ts.refused[name] = err
+	return true
 }
 
 // ordered returns all targets in the order of trying: as configured, but those
@@ -34,7 +39,7 @@ func (ts *targets) changed(name string, ok bool) bool {
 func (ts *targets) ordered(now time.Time, all []Target, proves bool) []Target {
 	turn := func(t Target) int {
 		switch {
-		case proves && ts.refused[t.Name]:
+		case proves && ts.refused[t.Name] != nil:
 			return 0
 		case now.Before(ts.avoid[t.Name]):
 			return 2
@@ -104,7 +109,7 @@ func (e *Engine) observeBucket(target string, err error) {
 	e.telling.Lock()
 	defer e.telling.Unlock()
 	e.fb.mu.Lock()
-	news := e.fb.targets.changed(target, err == nil)
+	news := e.fb.targets.changed(target, err)
 	if news {
 		e.fb.proveLater(time.Now(), firstDrillWithin)
 	}
@@ -114,8 +119,8 @@ func (e *Engine) observeBucket(target string, err error) {
 	}
 }
 
-// observeKeys notes whether the fallback could seal, and tells of it when that
-// is news.
+// observeKeys notes whether the fallback could seal, and tells of it when that, or
+// the reason why not, is news.
 func (e *Engine) observeKeys(err error) {
 	e.fb.mu.Lock()
 	e.fb.ready = err == nil

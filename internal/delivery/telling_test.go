@@ -2,13 +2,17 @@ package delivery
 
 import (
 	"errors"
+	"fmt"
 	"runtime"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
 // A bucket takes one flare and refuses another one at once, as it can when a shutdown
@@ -46,5 +50,57 @@ func TestWhatIsToldLastOfABucketIsTrue(t *testing.T) {
 		})
 	}
 	flares.Wait()
-	require.Equal(t, !e.fb.targets.refused["b"], takes)
+	require.Equal(t, e.fb.targets.refused["b"] == nil, takes)
+}
+
+// Sealing fails for one reason after the other, each for several tries: the latest
+// reason is what is told last, once. What is wrong with key files would else hide what
+// fails when they are good again.
+func TestWhyNothingCanBeSealedIsToldWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var told []string // mu guards the following
+		tries := map[string]int{}
+		phase := "files"
+		w := newWorld(t, func(s *Settings) {
+			s.Observer.Bucket = func(target string, ok bool, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				told = append(told, fmt.Sprint(target, ok, " ", err))
+			}
+			good := s.Flare.Sealer
+			s.Flare.Sealer = func() (*flare.Sealer, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				tries[phase]++
+				sealer, err := good()
+				switch phase {
+				case "files":
+					return nil, errors.New("no such file")
+				case "recipients":
+					sealer.Recipients = nil
+				case "signer":
+					sealer.Signer = nil
+				}
+				return sealer, err
+			}
+		})
+		w.gw.set(down)
+		require.NoError(t, w.accept(1))
+		for _, next := range []string{"recipients", "signer", "files", "good"} {
+			w.wait(10 * time.Minute)
+			mu.Lock()
+			n := tries[phase]
+			phase = next
+			mu.Unlock()
+			require.Greater(t, n, 2, "before %s: it failed more than once", next)
+		}
+		w.wait(10 * time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, []string{
+			"false no such file", "false seal: 0 recipients: must be 1 to 16", "false seal: no signing key", "false no such file", "true <nil>",
+		}, told)
+		require.Equal(t, int64(1), w.logs().Flared[flare.Expired])
+	})
 }
