@@ -186,10 +186,15 @@ func (w *World) judgeReport(b *boot) {
 }
 
 // judgeSeqs checks the numbers of flares: every earlier one of the process is
-// named as unresolved, or was known to be stored.
+// named as unresolved, or was known to be stored, and none is given to two flares
+// that a store took.
 func (w *World) judgeSeqs(b *boot, mine []found) {
-	stored := map[uint64]time.Time{}
+	stored, ids := map[uint64]time.Time{}, map[uint64]string{}
 	for _, f := range mine {
+		if id := ids[f.Manifest.Seq]; id != "" && id != f.Manifest.FlareID {
+			w.failf("%s: flares %s and %s have the number %d", b.name(), id, f.Manifest.FlareID, f.Manifest.Seq)
+		}
+		ids[f.Manifest.Seq] = f.Manifest.FlareID
 		if t := f.put.stored; !t.IsZero() {
 			stored[f.Manifest.Seq] = t
 		}
