@@ -60,11 +60,13 @@ func (m *metrics) observe(o metric.Observer, s recovery.Snapshot) {
 	o.ObserveInt64(b.LifelineRecoveryRecoveredBytes, s.RecoveredBytes, self)
 	o.ObserveInt64(b.LifelineRecoveryRejectedItems, s.RejectedItems, self)
 	o.ObserveInt64(b.LifelineRecoveryDrills, s.DrillCount, self)
-	o.ObserveInt64(b.LifelineRecoverySeqGaps, s.SeqGaps, self)
 	o.ObserveInt64(b.LifelineRecoveryShards, int64(s.Shards), self)
-	o.ObserveInt64(b.LifelineRecoveryClones, s.Clones, self)
-	o.ObserveInt64(b.LifelineRecoveryUnresolved, s.Unresolved, self)
-	o.ObserveInt64(b.LifelineRecoveryReportedLost, s.ReportedLost, self)
+	if s.AllRead { // no zero that is none: a rule would take the true figures for news
+		o.ObserveInt64(b.LifelineRecoverySeqGaps, s.SeqGaps, self)
+		o.ObserveInt64(b.LifelineRecoveryClones, s.Clones, self)
+		o.ObserveInt64(b.LifelineRecoveryUnresolved, s.Unresolved, self)
+		o.ObserveInt64(b.LifelineRecoveryReportedLost, s.ReportedLost, self)
+	}
 	for _, out := range s.Outbreaks {
 		o.ObserveInt64(b.LifelineRecoveryFlaringAgents, int64(out.Agents), with(attribute.String("cause", out.Cause)))
 	}

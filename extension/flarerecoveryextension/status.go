@@ -17,8 +17,10 @@ func tables(troubles *trouble.List, s recovery.Snapshot) []*status.Table {
 	recovered := status.NewTable("recovered", "flares", "items", "bytes", "items rejected", "drills").Add(
 		status.Count(s.RecoveredFlares), status.Count(s.RecoveredItems), status.Bytes(s.RecoveredBytes),
 		status.Count(s.RejectedItems), status.Count(s.DrillCount))
-	reported := status.NewTable("what agents tell", "items lost", "flares given up", "flares missing", "agents that run twice").Add(
-		status.Count(s.ReportedLost), status.Count(s.Unresolved), status.Count(s.SeqGaps), status.Count(s.Clones))
+	reported := status.NewTable("what agents tell", "items lost", "flares given up", "flares missing", "agents that run twice")
+	if s.AllRead {
+		reported.Add(status.Count(s.ReportedLost), status.Count(s.Unresolved), status.Count(s.SeqGaps), status.Count(s.Clones))
+	}
 	opened := status.NewTable("opened with", "identity", "times")
 	for identity, n := range status.Sorted(s.Opened) {
 		opened.Add(status.Text(identity), status.Count(n))

@@ -25,7 +25,7 @@ func TestASnapshotAsTables(t *testing.T) {
 		RecoveredFlares: 7, RecoveredItems: 8, RecoveredBytes: 9, RejectedItems: 10, DrillCount: 11,
 		Quarantined: map[string]int64{"forged": 12}, Opened: map[string]int64{"age1xyz": 13},
 	}
-	s.ReportedLost, s.Unresolved, s.SeqGaps, s.Clones = 14, 15, 16, 17
+	s.Numbers = recovery.Numbers{AllRead: true, ReportedLost: 14, Unresolved: 15, SeqGaps: 16, Clones: 17}
 	s.Fleet = recovery.Fleet{
 		Known: 3000, Flaring: 2980,
 		Outbreaks: []recovery.Outbreak{{Cause: "tls_expired", Agents: 2980, Since: time.Unix(200, 0)}},

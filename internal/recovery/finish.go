@@ -22,11 +22,16 @@ func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 	for len(m.todo) > 0 {
 		step := m.todo[0]
 		err := l.step(ctx, step, o, m)
-		if errors.Is(err, errGone) {
+		if err != nil && ctx.Err() != nil {
+			err = l.stepAtTheEnd(ctx, step, o, m)
+		}
+		switch {
+		case errors.Is(err, errGone):
 			l.forget(o.Key)
 			return nil
-		}
-		if err != nil {
+		case err != nil && ctx.Err() != nil:
+			return ctx.Err() // nobody's fault; done again by the next process
+		case err != nil:
 			if l.moved(m, Stuck, string(step)) {
 				l.tell(l.event(o, m, Stuck, string(step), err))
 			}
@@ -44,6 +49,15 @@ func (l *Loop) finish(ctx context.Context, o object, m *memo) error {
 		l.tell(l.event(o, m, m.fate.state, m.fate.reason, m.fate.err))
 	}
 	return nil
+}
+
+// stepAtTheEnd makes a step that was cut off because Run was told to stop: what was
+// forwarded and is not written down would be forwarded again. Each step may have had
+// its effect already, and may have it twice.
+func (l *Loop) stepAtTheEnd(ctx context.Context, step Step, o object, m *memo) error {
+	ctx, cancel := l.bucket.tidying(ctx)
+	defer cancel()
+	return l.step(ctx, step, o, m)
 }
 
 // step has one effect. crash before it: the next process comes to the same

@@ -56,10 +56,11 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		l.acks[r.Signal]++
 		l.pace.acked(time.Since(begin), a.Window)
 		w.ack(r.key())
-		w.event.Items += r.Header.Items - a.Rejected
+		rejected := min(a.Rejected, r.Header.Items) // a server may say what it likes
+		w.event.Items += r.Header.Items - rejected
 		l.update(func(s *Snapshot) {
-			s.RecoveredItems += r.Header.Items - a.Rejected
-			s.RejectedItems += a.Rejected
+			s.RecoveredItems += r.Header.Items - rejected
+			s.RejectedItems += rejected
 		})
 		return nil
 	case otlpsend.TooLarge:

@@ -101,6 +101,7 @@ func (k *keeper) unlearn(id string) {
 
 // Numbers is what the numbers in flares tell, over the boots in done/.
 type Numbers struct {
+	AllRead      bool  // every marker that was listed; before that the rest is zero
 	SeqGaps      int64 // flares whose number is missing between others of the same boot
 	Unresolved   int64 // flares that agents gave up on and that never came
 	ReportedLost int64 // items that agents say they lost
@@ -108,7 +109,7 @@ type Numbers struct {
 }
 
 func (k *keeper) tally() Numbers {
-	n := Numbers{SeqGaps: k.gaps(), Clones: k.clones()}
+	n := Numbers{AllRead: true, SeqGaps: k.gaps(), Clones: k.clones()}
 	n.Unresolved, n.ReportedLost = k.missing()
 	return n
 }
@@ -147,13 +148,13 @@ func (l *Loop) keep(ctx context.Context) error {
 		k.next = now.Add(housekeeping)
 	}
 	l.readMarkers(ctx)
-	numbers := k.tally()
-	l.update(func(s *Snapshot) {
-		s.Numbers = numbers
-		if l.keys != nil {
-			s.enrol(l.keys.Enrolled)
-		}
-	})
+	if len(k.unread) == 0 { // else what seems to be missing may stand in the next one
+		numbers := k.tally()
+		l.update(func(s *Snapshot) { s.Numbers = numbers })
+	}
+	if keys := l.keys; keys != nil {
+		l.update(func(s *Snapshot) { s.enrol(keys.Enrolled) })
+	}
 	return nil
 }
 
@@ -218,29 +219,37 @@ func (l *Loop) sweep(ctx context.Context) {
 }
 
 // readMarkers learns numbers from markers of earlier processes. They serve a
-// metric only, so what cannot be read is left out.
+// metric only, so what cannot be read is left out for an hour; but what a busy store
+// does not hand out now is asked for in the next pass.
 func (l *Loop) readMarkers(ctx context.Context) {
 	k := &l.keeping
 	keys := l.keys
 	if keys == nil {
 		return
 	}
-	n := min(maxReads, len(k.unread))
-	for _, id := range k.unread[:n] {
-		k.known[id] = ""
+	for range min(maxReads, len(k.unread)) {
+		id := k.unread[0]
 		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
-		if err != nil {
-			continue
+		switch kind := bucket.KindOf(err); {
+		case err == nil:
+			k.known[id] = ""
+			l.readMarker(data, keys)
+		case kind == bucket.Unknown || kind == bucket.Unreachable || kind == bucket.Throttled:
+			return
 		}
-		var m marker
-		l.outside(func() { m, err = openMarker(data, keys.Identities) })
-		if err != nil {
-			continue
-		}
-		k.learn(m)
-		if m.Reason == flare.Drill && m.Created != nil {
-			l.update(func(s *Snapshot) { s.drilled(m.Principal, m.Created.Time) })
-		}
+		k.unread = k.unread[1:]
 	}
-	k.unread = k.unread[n:]
+}
+
+func (l *Loop) readMarker(data []byte, keys *Keys) {
+	var m marker
+	var err error
+	l.outside(func() { m, err = openMarker(data, keys.Identities) })
+	if err != nil {
+		return
+	}
+	l.keeping.learn(m)
+	if m.Reason == flare.Drill && m.Created != nil {
+		l.update(func(s *Snapshot) { s.drilled(m.Principal, m.Created.Time) })
+	}
 }

@@ -96,6 +96,9 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 		}
 	} else {
 		m = nil
+		if len(l.memos) >= maxMemos {
+			o.lot = l.s.Random()
+		}
 	}
 	if !l.ours(id) {
 		l.seeOthers(found, o, m, date)

@@ -66,11 +66,12 @@ func (f fate) steps() []Step {
 type object struct {
 	bucket.Info
 	id       string
-	pending  bool   // counted as pending by the listing
-	looked   uint64 // the pass that looked at it last; 0 while pending
-	failures int    // path failures while it was worked on
-	signer   string // the principal, if it was verified already
-	turn     int    // how many of its folder and principal go before it; set by takeTurns
+	pending  bool    // counted as pending by the listing
+	looked   uint64  // the pass that looked at it last; 0 while pending
+	failures int     // path failures while it was worked on
+	signer   string  // the principal, if it was verified already
+	lot      float64 // drawn if there is no memory of whether it was looked at; else 0
+	turn     int     // how many of its folder and principal go before it; set by takeTurns
 }
 
 // source returns whose turn it is: the folder, and the principal once it is
@@ -80,12 +81,15 @@ func (o object) source() string {
 }
 
 // goesBefore orders objects: what was looked at longest ago, then what did not
-// break the path, then the turns of the folders, then the oldest. Without the
-// second rule one flare that a proxy refuses would keep all others from being
-// tried; it stands before the turns, because that flare may be alone in a folder.
+// break the path, then the turns of the folders, then by lot, then the oldest.
+// Without the second rule one flare that a proxy refuses would keep all others from
+// being tried; it stands before the turns, because that flare may be alone in a
+// folder. Without the lots a flood of more objects than can be remembered would be
+// looked at again and again, the oldest of it first.
 func goesBefore(a, b object) int {
 	return cmp.Or(cmp.Compare(a.looked, b.looked), cmp.Compare(a.failures, b.failures),
-		cmp.Compare(a.turn, b.turn), a.LastModified.Compare(b.LastModified), cmp.Compare(a.Key, b.Key))
+		cmp.Compare(a.turn, b.turn), cmp.Compare(a.lot, b.lot),
+		a.LastModified.Compare(b.LastModified), cmp.Compare(a.Key, b.Key))
 }
 
 // takeTurns sorts objects, lets folders take turns and keeps the first n, in

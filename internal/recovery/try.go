@@ -104,7 +104,11 @@ func (l *Loop) listTries(ctx context.Context) error {
 // try writes down that this process does something dangerous with a flare.
 func (l *Loop) try(ctx context.Context, id string, d danger) error {
 	t := l.tries.open(id)
-	key := l.s.tryKey(id, d, len(t.keys[d])+1)
+	n := len(t.keys[d]) + 1
+	for slices.Contains(t.keys[d], l.s.tryKey(id, d, n)) {
+		n++ // one before it was removed
+	}
+	key := l.s.tryKey(id, d, n)
 	t.keys[d] = append(t.keys[d], key) // also after an error: the marker may be there
 	_, err := l.bucket.Put(ctx, key, frame.Bytes(nil), bucket.PutOptions{})
 	return err

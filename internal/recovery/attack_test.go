@@ -1,0 +1,188 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/otlpsend"
+)
+
+// A trust file that changes while a flare is fetched has the flare looked at again
+// at once, also if somebody else has seen the new file before the flare was judged
+// by the old one.
+func TestKeysThatChangeWhileAFlareIsFetched(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.trust("globex/db-1")
+		var mu sync.Mutex
+		w.set.Keys = func() *Keys {
+			mu.Lock()
+			defer mu.Unlock()
+			return w.keys
+		}
+		w.set.Lease = true // renewals look at the keys, too
+		x := &wire{w: w}
+		slow := true
+		x.pause = func(op, key string) {
+			if op == "get" && key == flare.Key("f/", id) && slow {
+				slow = false
+				mu.Lock()
+				w.trust("globex/db-1", "acme/host-17")
+				mu.Unlock()
+				time.Sleep(leaseRenew + 10*time.Second)
+			}
+		}
+		w.set.Bucket = x
+		w.run(5 * time.Minute)
+		require.False(t, slow, "the fault never struck")
+		require.Equal(t, []string{"waiting unknown_signer", "recovered"}, w.states())
+	})
+}
+
+// A server that says it refused more than it was sent turns no count back.
+func TestMoreRejectedThanSent(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.flare("acme/host-17", w.logs("acme/host-17", 3, "x"))
+		x := &refuser{w.gateway, 1 << 40}
+		w.set.Gateway.Transport = x
+		s := w.run(time.Minute).Snapshot()
+		require.Zero(t, s.RecoveredItems)
+		require.EqualValues(t, 3, s.RejectedItems)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Zero(t, w.events[0].Items)
+	})
+}
+
+// refuser acks by partial success alone.
+type refuser struct {
+	otlpsend.Transport
+	rejected int64
+}
+
+func (r *refuser) Send(ctx context.Context, q *otlpsend.Request) otlpsend.Answer {
+	a := r.Transport.Send(ctx, q)
+	a.Rejected = r.rejected
+	return a
+}
+
+// A process that starts with many markers in done/ says nothing of missing flares
+// before it has read them all, and none is missing because the store was busy.
+func TestNoFlareIsMissingBeforeAllMarkersAreRead(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for range maxReads + 50 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		}
+		w.run(10 * time.Minute)
+		require.Len(t, w.under("lifeline/done/"), maxReads+50)
+		x := &broken{Bucket: w.bucket, kind: bucket.Throttled}
+		x.fails = func(op, key string) bool {
+			return op == "get" && strings.HasPrefix(key, "lifeline/done/") && !isProbe(key) && x.struck < 3
+		}
+		w.set.Bucket = x
+		l := New(w.set)
+		for range 10 {
+			w.resume(l, time.Second)
+			require.Zero(t, l.Snapshot().SeqGaps)
+			w.resume(l, time.Minute)
+			require.Zero(t, l.Snapshot().SeqGaps)
+		}
+		require.Equal(t, 3, x.struck)
+	})
+}
+
+// What was forwarded is written down also when Run is told to stop just then, before
+// or after the store has done it, and is no trouble to tell.
+func TestStoppedBetweenAckAndMarker(t *testing.T) {
+	for _, prefix := range []string{"lifeline/done/", "f/"} {
+		for name, when := range map[string]moment{"before": before, "after": hang} {
+			t.Run(prefix+" "+name, func(t *testing.T) {
+				inWorld(t, func(w *world) {
+					id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+					ctx, cancel := context.WithCancel(w.t.Context())
+					defer cancel()
+					x := &wire{w: w, when: when, left: 1, match: func(_ int, op, key string) bool {
+						return op != "get" && strings.HasPrefix(key, prefix+id)
+					}}
+					if when == before {
+						match := x.match
+						x.match = nil
+						x.pause = func(op, key string) {
+							if match(0, op, key) {
+								x.struck++
+								cancel()
+							}
+						}
+					}
+					w.set.Bucket = x
+					l := New(w.set)
+					var loop sync.WaitGroup
+					loop.Go(func() { l.Run(ctx) })
+					time.Sleep(time.Second)
+					cancel()
+					loop.Wait()
+					require.Positive(t, x.struck, "the fault never struck")
+					require.Equal(t, []string{"recovered"}, w.states())
+					require.Empty(t, w.under("f/"))
+					require.Equal(t, []string{id}, w.under("lifeline/done/"))
+					require.NoError(t, l.Snapshot().PathError)
+				})
+			})
+		}
+	}
+}
+
+// A marker that was left behind does not hide that processes die.
+func TestDeadlyBesideAnOldMarker(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.put("lifeline/try/"+id+".2", nil)
+		for range maxTries {
+			x := &wire{w: w, dies: true, left: 1, match: func(_ int, op, key string) bool { return op == "get" && key == flare.Key("f/", id) }}
+			w.set.Bucket = x
+			w.run(time.Second)
+		}
+		w.set.Bucket = w.bucket
+		w.run(time.Minute)
+		require.Equal(t, []string{"quarantined poison"}, w.states())
+	})
+}
+
+// With more objects that wait than can be remembered, a new one still has its turn.
+func TestMoreThanCanBeRemembered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := New(w.set)
+		l.keys = w.keys
+		waits := &memo{state: Waiting}
+		for i := range maxMemos {
+			l.memos[strconv.Itoa(i)] = waits
+		}
+		key := func(i int) string { return flare.Key("f/", fmt.Sprintf("%032x", i)) }
+		turn := func() bool {
+			found := &listing{never: map[string]*untouchedFound{}}
+			for i := range 2 * maxVisits {
+				l.see(found, bucket.Info{Key: key(i), Size: 1, ETag: "x", LastModified: time.Unix(int64(i), 0)}, time.Now())
+			}
+			for _, o := range found.turns() {
+				if o.Key == key(2*maxVisits-1) {
+					return true
+				}
+			}
+			return false
+		}
+		for range 100 {
+			if turn() {
+				return
+			}
+		}
+		t.Error("the newest never had its turn")
+	})
+}
