@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"go.opentelemetry.io/collector/component"
 	"go.opentelemetry.io/collector/consumer/consumererror"
@@ -189,8 +190,8 @@ func (c *core) run(ctx context.Context, host component.Host) (*running, error) {
 	}
 	server := c.cfg.server()
 	_, secure := server.TLS()
-	clientCert := &clientCert{cfg: secure.Config}
-	read := func() reading { return c.reading(r, clientCert) }
+	ends := clientEnd(secure.Config)
+	read := func() reading { return c.reading(r, ends()) }
 	c.metrics.observe(read)
 	r.leave = status.Register(host, status.Source{
 		Kind: component.KindExporter, ID: c.set.ID, Tables: func() []*status.Table { return c.tables(read()) },
@@ -245,12 +246,12 @@ func (c *core) agent(f *fallback) string {
 }
 
 // reading is taken once per scrape. It also notices receipt keys while nothing is sent.
-func (c *core) reading(r *running, cert *clientCert) reading {
+func (c *core) reading(r *running, clientEnds time.Time) reading {
 	r.client.CheckReceipts()
-	now := reading{items: r.engine.Snapshot(), signals: c.signals, gateway: r.client.NotAfter(), client: cert.notAfter()}
+	now := reading{items: r.engine.Snapshot(), signals: c.signals, gateway: r.client.NotAfter(), client: clientEnds}
 	if r.fallback != nil {
 		now.hasFlare, now.ready = true, r.fallback.ready()
-		if sealer, err := r.fallback.keys.Sealer(); err == nil {
+		if sealer, err := r.fallback.keys.Get(); err == nil {
 			_, now.signingAt = flare.SignerPrincipal(sealer.Signer)
 		}
 	}

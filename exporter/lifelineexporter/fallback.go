@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,7 @@ const probeTimeout = 30 * time.Second
 // found out in an emergency. What is broken is an alarm and never an error of
 // the exporter: the path to the gateway does not depend on it.
 type fallback struct {
-	keys     keyring
+	keys     *reload.Files[*flare.Sealer]
 	keysOK   atomic.Bool
 	telling  sync.Mutex // held while what the keys are is found out and told
 	looking  sync.Mutex // held for one look at the buckets
@@ -46,12 +45,12 @@ type flareBucket struct {
 	proven atomic.Bool // the last look at it was good
 
 	// fallback.looking guards the following.
-	paths []string
-	seen  []os.FileInfo
+	files *reload.Files[int] // its credentials and certificates; the value counts their versions
+	seen  int                // the version at the last look
 }
 
 func newFallback(cfg *FlareConfig, t *trouble.List, log *zap.Logger) (*fallback, error) {
-	f := &fallback{keys: keyring{cfg: cfg}, troubles: t, log: log}
+	f := &fallback{keys: newKeys(cfg), troubles: t, log: log}
 	names := map[string]int{}
 	for i, bucket := range cfg.Buckets {
 		client, err := s3bucket.New(bucket)
@@ -62,13 +61,7 @@ func newFallback(cfg *FlareConfig, t *trouble.List, log *zap.Logger) (*fallback,
 		if names[name]++; names[name] > 1 {
 			name = fmt.Sprintf("%s (%d)", name, names[name])
 		}
-		b := &flareBucket{name: name, client: client}
-		for _, path := range []string{bucket.CredentialsFile, bucket.CAFile} {
-			if path != "" {
-				b.paths = append(b.paths, path)
-			}
-		}
-		f.buckets = append(f.buckets, b)
+		f.buckets = append(f.buckets, &flareBucket{name: name, client: client, files: newVersions(bucket.CredentialsFile, bucket.CAFile)})
 	}
 	return f, nil
 }
@@ -87,7 +80,7 @@ type keyError struct{ error }
 
 // sealer is delivery's way to the keys in force. It fails with a keyError.
 func (f *fallback) sealer() (*flare.Sealer, error) {
-	sealer, err := f.keys.Sealer()
+	sealer, err := f.keys.Get()
 	f.checkKeys()
 	if err != nil {
 		return nil, keyError{err}
@@ -124,7 +117,7 @@ func (f *fallback) check(ctx context.Context) {
 func (f *fallback) checkKeys() {
 	f.telling.Lock() // or what was read first could be told last
 	defer f.telling.Unlock()
-	err := f.keys.check()
+	err := f.keys.Check()
 	f.keysOK.Store(err == nil)
 	if !f.troubles.Set(keyTrouble, err) {
 		return
@@ -167,18 +160,22 @@ func (f *fallback) checkBucket(ctx context.Context, b *flareBucket) {
 	f.log.Info("A flare bucket answers as it should again.", zap.String("bucket", b.name))
 }
 
-func (b *flareBucket) filesChanged() bool {
-	var now []os.FileInfo
-	for _, path := range b.paths {
-		info, err := os.Stat(path)
-		if err != nil {
-			info = nil
-		}
-		now = append(now, info)
+// newVersions counts the versions of files, of which some may have no name.
+func newVersions(paths ...string) *reload.Files[int] {
+	version := 0
+	return &reload.Files[int]{
+		Key: "flare::buckets", Paths: slices.DeleteFunc(paths, func(path string) bool { return path == "" }),
+		Read: func() (int, error) { version++; return version, nil },
 	}
-	same := slices.EqualFunc(b.seen, now, reload.Same)
+}
+
+// filesChanged reports whether there is another version than at the last call. What
+// is wrong with the files is told by who reads them.
+func (b *flareBucket) filesChanged() bool {
+	now, _ := b.files.Get()
+	changed := now != b.seen
 	b.seen = now
-	return !same
+	return changed
 }
 
 // keyTrouble is the trouble of key files that are not usable.

@@ -234,25 +234,26 @@ func TestAPutThatIsRefusedIsNotReady(t *testing.T) {
 // it does.
 func TestNewKeysCountWhenTheyWork(t *testing.T) {
 	dir := keyDir(t)
-	k := &keyring{cfg: &FlareConfig{RecipientsFile: filepath.Join(dir, "recipients.txt"), SigningKeyFile: filepath.Join(dir, "agent_ed25519")}}
-	first, err := k.Sealer()
+	cfg := &FlareConfig{RecipientsFile: filepath.Join(dir, "recipients.txt"), SigningKeyFile: filepath.Join(dir, "agent_ed25519")}
+	k := newKeys(cfg)
+	first, err := k.Get()
 	require.NoError(t, err)
-	again, err := k.Sealer()
+	again, err := k.Get()
 	require.NoError(t, err)
 	require.Same(t, first, again, "read once")
 
-	put(t, k.cfg.RecipientsFile, []byte("half a fi"))
-	require.Error(t, k.check())
-	still, err := k.Sealer()
+	put(t, cfg.RecipientsFile, []byte("half a fi"))
+	require.Error(t, k.Check())
+	still, err := k.Get()
 	require.NoError(t, err)
 	require.Same(t, first, still)
 
 	identity, err := age.GenerateX25519Identity()
 	require.NoError(t, err)
 	text := slices.Concat(published(t, "recipients_classic.txt"), []byte(identity.Recipient().String()+"\n"))
-	put(t, k.cfg.RecipientsFile, text)
-	require.NoError(t, k.check())
-	second, err := k.Sealer()
+	put(t, cfg.RecipientsFile, text)
+	require.NoError(t, k.Check())
+	second, err := k.Get()
 	require.NoError(t, err)
 	require.Len(t, second.Recipients, 3)
 }
@@ -261,16 +262,17 @@ func TestNewKeysCountWhenTheyWork(t *testing.T) {
 // a right to read them that comes later changes neither.
 func TestKeysThatDoNotWorkAreLookedAtAgain(t *testing.T) {
 	dir := keyDir(t)
-	k := &keyring{cfg: &FlareConfig{RecipientsFile: filepath.Join(dir, "recipients.txt"), SigningKeyFile: filepath.Join(dir, "agent_ed25519")}}
+	cfg := &FlareConfig{RecipientsFile: filepath.Join(dir, "recipients.txt"), SigningKeyFile: filepath.Join(dir, "agent_ed25519")}
+	k := newKeys(cfg)
 	good := published(t, "recipients_classic.txt")
-	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, bytes.Repeat([]byte("x"), len(good)), 0o600))
-	before, err := os.Stat(k.cfg.RecipientsFile)
+	require.NoError(t, os.WriteFile(cfg.RecipientsFile, bytes.Repeat([]byte("x"), len(good)), 0o600))
+	before, err := os.Stat(cfg.RecipientsFile)
 	require.NoError(t, err)
-	require.Error(t, k.check())
-	require.NoError(t, os.WriteFile(k.cfg.RecipientsFile, good, 0o600))
-	require.NoError(t, os.Chtimes(k.cfg.RecipientsFile, time.Time{}, before.ModTime()))
-	require.NoError(t, k.check())
-	_, err = k.Sealer()
+	require.Error(t, k.Check())
+	require.NoError(t, os.WriteFile(cfg.RecipientsFile, good, 0o600))
+	require.NoError(t, os.Chtimes(cfg.RecipientsFile, time.Time{}, before.ModTime()))
+	require.NoError(t, k.Check())
+	_, err = k.Get()
 	require.NoError(t, err)
 }
 

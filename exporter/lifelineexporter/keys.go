@@ -6,86 +6,38 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"sync"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/reload"
 )
 
-// keyring holds the keys that seal flares, read from files that an operator may
-// replace at any time. A version that does not parse, or fails its self-test,
-// never replaces one that works: it is reported, and the old keys stay in force.
-// Safe for concurrent use.
-type keyring struct {
-	cfg *FlareConfig
-
-	mu sync.Mutex
-	// mu guards the following.
-	seen   [3]os.FileInfo // recipients, signing key, certificate; nil: not there
-	err    error          // what is wrong with the files as they are now
-	sealer *flare.Sealer  // of the last good version; nil: there was none
+// newKeys returns the keys that seal flares, of files that an operator may replace at
+// any time. A version that does not parse, or fails its self-test, never replaces one
+// that works.
+func newKeys(cfg *FlareConfig) *reload.Files[*flare.Sealer] {
+	return &reload.Files[*flare.Sealer]{Key: "flare", Paths: cfg.keyFiles(), Read: cfg.readKeys}
 }
 
 // certificateSuffix is where ssh-keygen puts a key's certificate.
 const certificateSuffix = "-cert.pub"
 
-// Sealer returns the keys in force, or what is wrong with the files if there
-// never were good ones.
-func (k *keyring) Sealer() (*flare.Sealer, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.load()
-	if k.sealer != nil {
-		return k.sealer, nil
-	}
-	return nil, k.err
+// keyFiles names the recipients, the signing key and its certificate, which need not
+// be there.
+func (c *FlareConfig) keyFiles() []string {
+	return []string{c.RecipientsFile, c.SigningKeyFile, c.SigningKeyFile + certificateSuffix}
 }
 
-// check returns what is wrong with the files as they are now.
-func (k *keyring) check() error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.load()
-	return k.err
-}
-
-// load reads the files again if one of them changed, or did not work: a right to read
-// them that was given changes nothing that shows here. The caller holds mu.
-func (k *keyring) load() {
-	var now [3]os.FileInfo
-	same := k.sealer != nil && k.err == nil
-	for i, path := range k.paths() {
-		info, err := os.Stat(path)
-		if err == nil {
-			now[i] = info
-		}
-		same = same && reload.Same(k.seen[i], now[i])
-	}
-	if same {
-		return
-	}
-	k.seen = now
-	sealer, err := k.parse()
-	if k.err = err; err == nil {
-		k.sealer = sealer
-	}
-}
-
-func (k *keyring) paths() [3]string {
-	return [3]string{k.cfg.RecipientsFile, k.cfg.SigningKeyFile, k.cfg.SigningKeyFile + certificateSuffix}
-}
-
-func (k *keyring) parse() (*flare.Sealer, error) {
+func (c *FlareConfig) readKeys() (*flare.Sealer, error) {
 	if err := flare.CheckFIPS(); err != nil {
 		return nil, fmt.Errorf("flare: %w", err)
 	}
-	paths := k.paths()
+	paths := c.keyFiles()
 	text, err := os.ReadFile(paths[0])
 	if err != nil {
 		return nil, fmt.Errorf("flare::recipients_file: %w; check the path and that this user may read it", err)
 	}
-	recipients, err := flare.ParseRecipients(bytes.NewReader(text), k.cfg.AllowSingleRecipient)
+	recipients, err := flare.ParseRecipients(bytes.NewReader(text), c.AllowSingleRecipient)
 	if err != nil {
 		return nil, fmt.Errorf("flare::recipients_file: %s: %w", paths[0], err)
 	}
@@ -110,7 +62,7 @@ func (k *keyring) parse() (*flare.Sealer, error) {
 
 // Sealer returns the keys that the files of a valid FlareConfig hold now, for a
 // program that makes a flare in the agent's place.
-func (c *FlareConfig) Sealer() (*flare.Sealer, error) { return (&keyring{cfg: c}).Sealer() }
+func (c *FlareConfig) Sealer() (*flare.Sealer, error) { return newKeys(c).Get() }
 
 // AgentName returns the name of the agent: as configured, as the certificate of
 // sealer says, or the host's. sealer may be nil.

@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"fmt"
 	"os"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -138,30 +137,21 @@ func (t *telemetry) observeItems(o metric.Observer, s frame.Signal, items delive
 	}
 }
 
-// clientCert knows when the client certificate of a TLS configuration ends. It
-// reads the file again when it changed.
-type clientCert struct {
-	cfg configtls.Config
-
-	mu sync.Mutex
-	// mu guards the following.
-	seen  os.FileInfo
-	until time.Time
-}
-
-// notAfter returns the zero time without a certificate or for a broken one.
-func (c *clientCert) notAfter() time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.cfg.CertFile == "" {
-		return certEnd([]byte(c.cfg.CertPem))
+// clientEnd returns what tells when the client certificate of a TLS configuration ends:
+// the zero time without one or for a broken one. It reads the file again when it changed.
+func clientEnd(cfg configtls.Config) func() time.Time {
+	if cfg.CertFile == "" {
+		end := certEnd([]byte(cfg.CertPem))
+		return func() time.Time { return end }
 	}
-	now, err := os.Stat(c.cfg.CertFile)
-	if err != nil || !reload.Same(c.seen, now) {
-		text, _ := os.ReadFile(c.cfg.CertFile) // a missing file has no end
-		c.seen, c.until = now, certEnd(text)
+	file := &reload.Files[time.Time]{Key: "tls::cert_file", Paths: []string{cfg.CertFile}, Read: func() (time.Time, error) {
+		text, _ := os.ReadFile(cfg.CertFile) // a missing file has no end
+		return certEnd(text), nil
+	}}
+	return func() time.Time {
+		end, _ := file.Get()
+		return end
 	}
-	return c.until
 }
 
 func certEnd(text []byte) time.Time {

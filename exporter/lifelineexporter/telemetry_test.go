@@ -121,19 +121,19 @@ func TestTheEndOfTheClientCertificate(t *testing.T) {
 		return cert
 	}
 	first, second := time.Unix(2000000000, 0).UTC(), time.Unix(2100000000, 0).UTC()
-	require.True(t, (&clientCert{}).notAfter().IsZero())
-	inline := &clientCert{cfg: configtls.Config{CertPem: configopaque.String(write(first))}}
-	require.Equal(t, first, inline.notAfter())
+	require.True(t, clientEnd(configtls.Config{})().IsZero())
+	inline := clientEnd(configtls.Config{CertPem: configopaque.String(write(first))})
+	require.Equal(t, first, inline())
 
 	path := filepath.Join(t.TempDir(), "cert.pem")
-	file := &clientCert{cfg: configtls.Config{CertFile: path}}
-	require.True(t, file.notAfter().IsZero(), "missing")
+	file := clientEnd(configtls.Config{CertFile: path})
+	require.True(t, file().IsZero(), "missing")
 	put(t, path, write(first))
-	require.Equal(t, first, file.notAfter())
+	require.Equal(t, first, file())
 	put(t, path, append(write(second), '\n'))
-	require.Equal(t, second, file.notAfter(), "a renewed certificate")
+	require.Equal(t, second, file(), "a renewed certificate")
 	put(t, path, []byte("garbage"))
-	require.True(t, file.notAfter().IsZero(), "broken")
+	require.True(t, file().IsZero(), "broken")
 }
 
 func TestACallIsNeverMerged(t *testing.T) {

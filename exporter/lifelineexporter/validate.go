@@ -121,7 +121,7 @@ func (c *Config) CheckFiles(ctx context.Context) error {
 		return errors.Join(errs...)
 	}
 	cfg := c.Flare.Get()
-	errs = append(errs, (&keyring{cfg: cfg}).check())
+	errs = append(errs, newKeys(cfg).Check())
 	for i := range cfg.Buckets {
 		if err := cfg.Buckets[i].CheckFiles(); err != nil {
 			errs = append(errs, fmt.Errorf("flare::buckets::%d: %w", i, err))

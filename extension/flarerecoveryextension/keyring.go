@@ -14,8 +14,8 @@ import (
 // safe for concurrent use: the loop alone asks it.
 type keyring struct {
 	cfg        *Config
-	identities watched[[]age.Identity]
-	signers    watched[*flare.Signers]
+	identities *watched[[]age.Identity]
+	signers    *watched[*flare.Signers]
 	revoked    *watched[*flare.Revoked] // nil: no such file
 	keys       *recovery.Keys           // nil until every file was read once
 }
@@ -23,20 +23,20 @@ type keyring struct {
 func newKeyring(cfg *Config) *keyring {
 	k := &keyring{
 		cfg: cfg,
-		identities: watched[[]age.Identity]{
+		identities: watch(watchedFile[[]age.Identity]{
 			key: "identities_file", path: cfg.IdentitiesFile, parse: parseIdentities,
 			remedy: "put an identity there that `lifeline keygen recovery` made",
-		},
-		signers: watched[*flare.Signers]{
+		}),
+		signers: watch(watchedFile[*flare.Signers]{
 			key: "allowed_signers_file", path: cfg.AllowedSignersFile, parse: parseSigners,
 			remedy: "put there the lines that `lifeline keygen agent` prints",
-		},
+		}),
 	}
 	if cfg.RevokedFile != "" {
-		k.revoked = &watched[*flare.Revoked]{
+		k.revoked = watch(watchedFile[*flare.Revoked]{
 			key: "revoked_file", path: cfg.RevokedFile, parse: parseRevoked,
 			remedy: "lines are SHA256:<fingerprint>, serial:<n> SHA256:<CA> or principal:<name>; leave the key out if nothing is revoked",
-		}
+		})
 	}
 	return k
 }
@@ -46,20 +46,21 @@ func newKeyring(cfg *Config) *keyring {
 func (k *keyring) current() *recovery.Keys {
 	changed := k.identities.look()
 	changed = k.signers.look() || changed
-	complete := k.identities.loaded && k.signers.loaded
-	opener := &flare.Opener{
-		Identities: k.identities.value, Signers: k.signers.value,
-		Audience: k.cfg.Audience, MaxAge: k.cfg.MaxAge,
-	}
+	complete := k.identities.now != nil && k.signers.now != nil
 	if k.revoked != nil {
 		changed = k.revoked.look() || changed
-		complete = complete && k.revoked.loaded
-		opener.Revoked = k.revoked.value
+		complete = complete && k.revoked.now != nil
 	}
-	if complete && changed {
-		k.keys = &recovery.Keys{Opener: opener, Identities: k.identities.value, Enrolled: k.signers.value.Principals()}
-		k.keys.Recipients, k.keys.Names = recovery.RecipientsOf(k.identities.value)
+	if !complete || !changed {
+		return k.keys
 	}
+	identities, signers := k.identities.now.value, k.signers.now.value
+	opener := &flare.Opener{Identities: identities, Signers: signers, Audience: k.cfg.Audience, MaxAge: k.cfg.MaxAge}
+	if k.revoked != nil {
+		opener.Revoked = k.revoked.now.value
+	}
+	k.keys = &recovery.Keys{Opener: opener, Identities: identities, Enrolled: signers.Principals()}
+	k.keys.Recipients, k.keys.Names = recovery.RecipientsOf(identities)
 	return k.keys
 }
 

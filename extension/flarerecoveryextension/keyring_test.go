@@ -6,11 +6,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
 // keyFiles are the files of a recovery in a folder of their own.
@@ -180,4 +183,33 @@ func TestKeyringBothKinds(t *testing.T) {
 	require.Len(t, keys.Identities, 2)
 	require.Len(t, keys.Names, 2)
 	require.Equal(t, []age.Recipient{hybrid.Recipient()}, keys.Recipients)
+}
+
+// Trust files on a filesystem that hangs: recovery goes on with what it trusts, after a
+// moment, and says so.
+func TestKeyringOfFilesThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		files := newKeyFiles(t)
+		files.write(files.cfg.IdentitiesFile, identity(t).String())
+		files.write(files.cfg.AllowedSignersFile, trustLine("acme/a", signer(t)))
+		k := newKeyring(files.cfg)
+		old := k.current()
+		require.NotNil(t, old)
+		read, release := k.signers.file.Read, make(chan struct{})
+		k.signers.file.Read = func() (*version[*flare.Signers], error) {
+			<-release
+			return read()
+		}
+		files.write(files.cfg.AllowedSignersFile, trustLine("acme/b", signer(t)))
+		began := time.Now()
+		for range 3 {
+			require.Same(t, old, k.current())
+			require.ErrorContains(t, k.problem(), "allowed_signers_file: no answer while reading")
+		}
+		require.Equal(t, time.Second, time.Since(began), "one wait for all")
+		close(release)
+		synctest.Wait()
+		require.NotSame(t, old, k.current())
+		require.NoError(t, k.problem())
+	})
 }

@@ -19,7 +19,7 @@ import (
 // receipts hands out the receipt keys in force. The file is read again when it
 // changes.
 type receipts struct {
-	file *reload.File[*receipt.Keys]
+	file *reload.Files[*receipt.Keys]
 
 	telling sync.Mutex // held from a look at the file until it is told, or an old look could be told last
 	told    func(broken error)
@@ -47,8 +47,8 @@ func (r *receipts) get() (*receipt.Keys, error) {
 	return r.file.Get()
 }
 
-func receiptFile(path string) *reload.File[*receipt.Keys] {
-	return &reload.File[*receipt.Keys]{Key: "receipt_key_file", Path: path, Parse: receipt.Parse}
+func receiptFile(path string) *reload.Files[*receipt.Keys] {
+	return reload.File("receipt_key_file", path, receipt.Parse)
 }
 
 // TLS returns the TLS settings in use, and the section they stand under.

@@ -23,8 +23,8 @@ import (
 // must not take away a path that works.
 type credentials struct {
 	static  aws.Credentials
-	file    *reload.File[aws.Credentials] // nil: static
-	session aws.CredentialsProvider       // nil: static or file are used as they are
+	file    *reload.Files[aws.Credentials] // nil: static
+	session aws.CredentialsProvider        // nil: static or file are used as they are
 
 	mu sync.Mutex
 	// mu guards the following.
@@ -41,10 +41,9 @@ func newCredentials(cfg Config, rt http.RoundTripper) *credentials {
 	}}
 	if cfg.CredentialsFile != "" {
 		profile := cmp.Or(cfg.Profile, "default")
-		c.file = &reload.File[aws.Credentials]{
-			Key: "credentials_file", Path: cfg.CredentialsFile,
-			Parse: func(data []byte) (aws.Credentials, error) { return parseCredentials(string(data), profile) },
-		}
+		c.file = reload.File("credentials_file", cfg.CredentialsFile, func(data []byte) (aws.Credentials, error) {
+			return parseCredentials(string(data), profile)
+		})
 	}
 	c.session = newSession(cfg, c, rt)
 	return c

@@ -49,8 +49,8 @@ func newTransport(cfg Config, d *dial.Dialer, roots *x509.CertPool) (*http.Trans
 
 // transports hands out the transport for the root certificates in force.
 type transports struct {
-	fixed *http.Transport               // nil: with a ca_file
-	file  *reload.File[*http.Transport] // nil: without one
+	fixed *http.Transport                // nil: with a ca_file
+	file  *reload.Files[*http.Transport] // nil: without one
 }
 
 func newTransports(cfg Config) (*transports, error) {
@@ -63,13 +63,13 @@ func newTransports(cfg Config) (*transports, error) {
 	if cfg.CAFile == "" {
 		return &transports{fixed: fixed}, nil
 	}
-	return &transports{file: &reload.File[*http.Transport]{Key: "ca_file", Path: cfg.CAFile, Parse: func(pem []byte) (*http.Transport, error) {
+	return &transports{file: reload.File("ca_file", cfg.CAFile, func(pem []byte) (*http.Transport, error) {
 		roots, err := parseRoots(pem)
 		if err != nil {
 			return nil, err
 		}
 		return newTransport(cfg, d, roots)
-	}}}, nil
+	})}, nil
 }
 
 // RoundTrip implements http.RoundTripper with the transport in force.

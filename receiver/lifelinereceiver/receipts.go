@@ -7,7 +7,7 @@ import (
 )
 
 // receipts prove acks with the keys of a file. nil: there is no file.
-type receipts struct{ keys reload.File[*receipt.Keys] }
+type receipts struct{ keys *reload.Files[*receipt.Keys] }
 
 // newReceipts returns receipts with the keys in the file at path, read when they
 // are asked for.
@@ -15,7 +15,7 @@ func newReceipts(path string) *receipts {
 	if path == "" {
 		return nil
 	}
-	return &receipts{reload.File[*receipt.Keys]{Key: "receipt_key_file", Path: path, Parse: receipt.Parse}}
+	return &receipts{reload.File("receipt_key_file", path, receipt.Parse)}
 }
 
 // proof returns what goes with a success, empty if none is due: it is for requests

@@ -119,3 +119,57 @@ func TestBrokenReceiptKeysAreLoggedOnce(t *testing.T) {
 		require.Empty(t, host.all())
 	})
 }
+
+// A key file on a filesystem that hangs: answers are proven with the keys from before,
+// the page and the watch go on, and Shutdown has an end. Only the first to look waits,
+// for a second.
+func TestReceiptKeysThatHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "receipts")
+		keys := keyFile(t, path, 'a')
+		core, logs := logtest.New(zapcore.InfoLevel)
+		k, started, finish := slowKafka()
+		g := bubble(t, k)
+		g.receipts = newReceipts(path)
+		g.health.log, g.health.receipts = zap.New(core), g.receipts
+		require.NoError(t, g.receipts.check())
+		hangs, release := make(chan struct{}, 1), make(chan struct{})
+		g.receipts.keys.Read = func() (*receipt.Keys, error) {
+			hangs <- struct{}{}
+			<-release
+			return keys, nil
+		}
+		keyFile(t, path, 'b')
+		require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
+		g.health.start(g.workers.closing)
+		own := &request{signal: frame.Traces, header: func(name string) []string {
+			return map[string][]string{frame.HeaderBatchID: {rootID}}[name]
+		}}
+		prove := func() time.Duration {
+			began := time.Now()
+			require.NoError(t, keys.Verify(g.receipts.proof(own, job{size: 7}), receipt.Claim{Signal: frame.Traces, BatchID: rootID, Length: 7}))
+			return time.Since(began)
+		}
+		require.Equal(t, time.Second, prove())
+		<-hangs
+		require.Zero(t, prove())
+
+		background(t, func() { _ = ask(t.Context(), g, encoded(t, frame.Traces, 3), nil, nil) })
+		<-started
+		time.Sleep(g.cfg.AckTimeout * 5 / 4)
+		synctest.Wait()
+		require.Zero(t, prove())
+		problems := statustest.Show(t, g.tables())["problems"]
+		require.Len(t, problems, 2)
+		require.Contains(t, problems[0]["problem"], "longer than ack_timeout", "the watch goes on")
+		require.Contains(t, problems[1]["problem"], "receipt_key_file: no answer while reading "+path)
+		require.Len(t, logs.TakeAll(), 2, "each is said once")
+		finish <- nil
+
+		began := time.Now()
+		require.NoError(t, g.Shutdown(context.Background()))
+		require.Zero(t, time.Since(began))
+		require.Empty(t, hangs, "one look at a time")
+		close(release)
+	})
+}
