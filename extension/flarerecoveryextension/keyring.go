@@ -59,7 +59,7 @@ func (k *keyring) current() *recovery.Keys {
 	if k.revoked != nil {
 		opener.Revoked = k.revoked.now.value
 	}
-	k.keys = &recovery.Keys{Opener: opener, Identities: identities, Enrolled: signers.Principals()}
+	k.keys = &recovery.Keys{Opener: opener, Identities: identities, Enrolled: opener.Enrolled()}
 	k.keys.Recipients, k.keys.Names = recovery.RecipientsOf(identities)
 	return k.keys
 }

@@ -17,9 +17,10 @@ import (
 // Signers is an allowed signers file: who may sign flares, and under which
 // name. It is immutable and safe for concurrent use.
 type Signers struct {
-	keys map[string][]signerLine // by the key's wire form
-	cas  map[string][]signerLine // by the authority's wire form
-	n    int
+	keys  map[string][]signerLine // by the key's wire form
+	cas   map[string][]signerLine // by the authority's wire form
+	names map[string]bool         // the principals of keys
+	n     int
 }
 
 // signerLine is one line that counts for flares.
@@ -45,7 +46,7 @@ func (s *Signers) Len() int {
 // leave out flares is skipped. Everything else is an error that names the line:
 // a trust file is taken whole or not at all, and never empty.
 func ParseAllowedSigners(r io.Reader) (*Signers, error) {
-	s := &Signers{keys: map[string][]signerLine{}, cas: map[string][]signerLine{}}
+	s := &Signers{keys: map[string][]signerLine{}, cas: map[string][]signerLine{}, names: map[string]bool{}}
 	err := eachLine(r, maxTrustFile, func(text string) error {
 		line, key, err := parseSignerLine(text)
 		if err != nil || !line.ours {
@@ -61,7 +62,7 @@ func ParseAllowedSigners(r io.Reader) (*Signers, error) {
 			return fmt.Errorf("the key of %s stands here again as %s: give every agent a key of its own",
 				known[0].principals, line.principals)
 		}
-		s.keys[wire] = append(s.keys[wire], line)
+		s.keys[wire], s.names[line.principals] = append(s.keys[wire], line), true
 		return nil
 	})
 	if err != nil {

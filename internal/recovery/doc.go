@@ -79,6 +79,8 @@ type Opener interface {
 	// Look returns what Open would say of any object that begins with head, or, if the
 	// rest matters, how many bytes it needs to say more.
 	Look(head []byte) (need int64, err error)
+	// Knows reports whether somebody may sign as principal.
+	Knows(principal string) bool
 }
 
 // Observer is told of changes of state, once each. Its functions may be nil and

@@ -153,7 +153,7 @@ func (l *Loop) keep(ctx context.Context) error {
 		l.update(func(s *Snapshot) { s.Numbers = numbers })
 	}
 	if keys := l.keys; keys != nil {
-		l.update(func(s *Snapshot) { s.enrol(keys.Enrolled) })
+		l.update(func(s *Snapshot) { s.enrol(keys) })
 	}
 	return nil
 }
@@ -175,12 +175,14 @@ func (l *Loop) listMarkers(ctx context.Context) error {
 	prefix := l.s.StatePrefix + "done/"
 	gone := maps.Clone(k.known)
 	k.unread, k.unswept = k.unread[:0], 0
+	var oldest time.Time // that a marker may be
 	err := l.each(ctx, prefix, func(info bucket.Info, now time.Time) {
+		oldest = now.Add(-l.s.MaxAge - markerGrace)
 		id := strings.TrimPrefix(info.Key, prefix)
 		_, known := k.known[id]
 		delete(gone, id)
 		switch {
-		case now.Sub(info.LastModified) > l.s.MaxAge+markerGrace:
+		case info.LastModified.Before(oldest):
 			if len(k.old) < maxOld {
 				k.old[id] = true
 			}
@@ -194,6 +196,7 @@ func (l *Loop) listMarkers(ctx context.Context) error {
 	for id := range gone {
 		k.unlearn(id)
 	}
+	l.update(func(s *Snapshot) { s.drillsSince(oldest) })
 	return nil
 }
 

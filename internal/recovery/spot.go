@@ -141,14 +141,19 @@ func (f *Fleet) drilled(principal string, at time.Time) {
 }
 
 // enrol shows agents that no drill is known of, and no longer those that were
-// struck off before they sent one.
-func (f *Fleet) enrol(principals []string) {
-	maps.DeleteFunc(f.Drills, func(_ string, at time.Time) bool { return at.IsZero() })
-	for _, p := range principals {
+// struck off or revoked.
+func (f *Fleet) enrol(keys *Keys) {
+	maps.DeleteFunc(f.Drills, func(p string, at time.Time) bool { return at.IsZero() || !keys.Opener.Knows(p) })
+	for _, p := range keys.Enrolled {
 		if _, ok := f.Drills[p]; !ok {
 			f.Drills[p] = time.Time{}
 		}
 	}
+}
+
+// drillsSince forgets older drills: a process that starts now finds no marker of them.
+func (f *Fleet) drillsSince(oldest time.Time) {
+	maps.DeleteFunc(f.Drills, func(_ string, at time.Time) bool { return at.Before(oldest) })
 }
 
 // clones counts the agents that two boots tell of at the same time: one agent's

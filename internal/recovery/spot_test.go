@@ -1,10 +1,12 @@
 package recovery
 
 import (
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
+	"golang.org/x/crypto/ssh"
 
 	"github.com/otel-lifeline/lifeline/internal/flare"
 )
@@ -82,11 +84,15 @@ func TestUnresolved(t *testing.T) {
 	require.EqualValues(t, 1, unresolved)
 }
 
-// When an agent's last drill was made outlives a restart; an enrolled agent that
-// never sent one is shown with none, until it is struck off.
+// When an agent's last drill was made outlives a restart, for as long as its marker. An
+// agent is shown, with a drill or without, until it is struck off or revoked.
 func TestDrillsAreMissed(t *testing.T) {
 	inWorld(t, func(w *world) {
-		w.keys.Enrolled = []string{"acme/host-17", "globex/db-1"}
+		enrolled := func(names ...string) {
+			w.trust(names...)
+			w.keys.Enrolled = w.keys.Opener.(*flare.Opener).Enrolled()
+		}
+		enrolled("acme/host-17", "globex/db-1")
 		made := time.Now()
 		w.drill(nil)
 		time.Sleep(time.Minute)
@@ -96,11 +102,42 @@ func TestDrillsAreMissed(t *testing.T) {
 		w.resume(l, 2*time.Minute)
 		require.Equal(t, want, l.Snapshot().Drills)
 		require.Equal(t, 2, l.Snapshot().Known)
-		w.trust("acme/host-17")
-		w.keys.Enrolled = []string{"acme/host-17"}
+		enrolled("acme/host-17")
 		w.resume(l, 2*time.Minute)
 		delete(want, "globex/db-1")
 		require.Equal(t, want, l.Snapshot().Drills)
+		enrolled("globex/db-1")
+		w.resume(l, 2*time.Minute)
+		require.Equal(t, map[string]time.Time{"globex/db-1": {}}, l.Snapshot().Drills)
+	})
+}
+
+// Of an agent that an authority vouches for nobody knows that it is gone: its drills are
+// missed until their markers are old, in a process that lives on as in a new one.
+func TestDrillsOfAHostThatIsGone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.drill(nil)
+		w.keysWith(func(_ *Keys, o *flare.Opener) {
+			o.Signers = signers(w.t, "acme/* cert-authority "+string(ssh.MarshalAuthorizedKey(w.agent("an authority").PublicKey()))+
+				"acme/host-17 "+string(ssh.MarshalAuthorizedKey(w.agent("acme/host-17").PublicKey())))
+		})
+		l := New(w.set)
+		w.resume(l, w.set.MaxAge)
+		require.Contains(t, l.Snapshot().Drills, "acme/host-17")
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "x")) // no drill, and a marker
+		w.resume(l, markerGrace+2*housekeeping)
+		require.Empty(t, l.Snapshot().Drills)
+
+		w.drill(nil)
+		w.resume(l, time.Minute)
+		require.Contains(t, l.Snapshot().Drills, "acme/host-17")
+		w.keysWith(func(_ *Keys, o *flare.Opener) {
+			var err error
+			o.Revoked, err = flare.ParseRevoked(strings.NewReader("principal:acme/host-17\n"))
+			require.NoError(t, err)
+		})
+		w.resume(l, time.Minute)
+		require.Empty(t, l.Snapshot().Drills)
 	})
 }
 
