@@ -21,6 +21,9 @@ const (
 	firstPatience = 10 * time.Second
 )
 
+// recently is how old the look may be that Recent goes by.
+const recently = time.Second
+
 // Files are the files that a value is made of. They are safe for concurrent use and
 // must not be copied after their first use.
 type Files[T any] struct {
@@ -38,6 +41,7 @@ type Files[T any] struct {
 	err     error         // what is wrong with the files as they were seen last
 	value   T             // of the last good version
 	good    bool          // there was a good version
+	looked  time.Time     // when the last look began that has ended
 }
 
 // File returns the files of a value that is parsed from the bytes of one.
@@ -64,6 +68,18 @@ func (f *Files[T]) Get() (T, error) {
 		return f.value, nil
 	}
 	return f.value, f.problem()
+}
+
+// Recent is Get for those who ask for every request: what changed within the last
+// second may not be seen yet.
+func (f *Files[T]) Recent() (T, error) {
+	f.mu.Lock()
+	value, recent := f.value, f.good && time.Since(f.looked) < recently
+	f.mu.Unlock()
+	if recent {
+		return value, nil
+	}
+	return f.Get()
 }
 
 // Check says what is wrong with the files as they are now, even while an older
@@ -137,6 +153,7 @@ func (f *Files[T]) leave(done <-chan struct{}) {
 // load is one look: it reads the files if one of them changed, or did not work. A
 // right to read them that was given changes nothing that shows here.
 func (f *Files[T]) load() {
+	began := time.Now()
 	now, err := f.stat()
 	f.mu.Lock()
 	same := f.good && f.err == nil
@@ -155,7 +172,7 @@ func (f *Files[T]) load() {
 		f.value, f.good = value, true
 	}
 	close(f.looking)
-	f.looking, f.hangs = nil, false
+	f.looking, f.hangs, f.looked = nil, false, began
 }
 
 // stat returns what is known of the files without opening them. To open a pipe would

@@ -176,3 +176,26 @@ func TestWhatIsNoFileIsNotOpened(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, "good", value)
 }
+
+// Who asks for every request looks at the file once a second.
+func TestRecent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := newHanging(t)
+		_, err := h.Recent()
+		require.ErrorIs(t, err, os.ErrNotExist)
+		require.NoError(t, os.WriteFile(h.path, []byte("one"), 0o600))
+		recent := func() string {
+			value, err := h.Recent()
+			require.NoError(t, err)
+			return value
+		}
+		require.Equal(t, "one", recent(), "what does not work is looked at each time")
+		require.NoError(t, os.WriteFile(h.path, []byte("another"), 0o600))
+		require.Equal(t, "one", recent())
+		time.Sleep(time.Second)
+		require.Equal(t, "another", recent())
+		require.NoError(t, os.Remove(h.path))
+		time.Sleep(time.Second)
+		require.Equal(t, "another", recent(), "a good version stays")
+	})
+}

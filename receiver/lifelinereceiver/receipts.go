@@ -9,8 +9,8 @@ import (
 // receipts prove acks with the keys of a file. nil: there is no file.
 type receipts struct{ keys *reload.Files[*receipt.Keys] }
 
-// newReceipts returns receipts with the keys in the file at path, read when they
-// are asked for.
+// newReceipts returns receipts with the keys in the file at path, looked at when
+// they are asked for, once a second.
 func newReceipts(path string) *receipts {
 	if path == "" {
 		return nil
@@ -25,7 +25,7 @@ func (p *receipts) proof(r *request, j job) string {
 	if p == nil || !ok {
 		return ""
 	}
-	keys, err := p.keys.Get()
+	keys, err := p.keys.Recent()
 	if err != nil {
 		return ""
 	}

@@ -69,6 +69,7 @@ func TestReceipts(t *testing.T) {
 
 	next := keyFile(t, path, 'b')
 	require.NoError(t, os.Chtimes(path, time.Time{}, time.Now().Add(time.Hour)))
+	require.NoError(t, g.receipts.check(), "it is looked at now, not within a second")
 	r = send(t.Context(), g, "http", raw, own...)
 	require.NoError(t, next.Verify(r.receipt(), claim), "the file is read again")
 	require.Error(t, old.Verify(r.receipt(), claim))
@@ -150,6 +151,9 @@ func TestReceiptKeysThatHang(t *testing.T) {
 			require.NoError(t, keys.Verify(g.receipts.proof(own, job{size: 7}), receipt.Claim{Signal: frame.Traces, BatchID: rootID, Length: 7}))
 			return time.Since(began)
 		}
+		require.Zero(t, prove(), "the last look is recent")
+		require.Empty(t, hangs)
+		time.Sleep(time.Second)
 		require.Equal(t, time.Second, prove())
 		<-hangs
 		require.Zero(t, prove())
