@@ -99,6 +99,25 @@ func TestNoFlareIsMissingBeforeAllMarkersAreRead(t *testing.T) {
 	})
 }
 
+// A marker that the store never hands out ends no count of the others.
+func TestAMarkerThatIsNeverHandedOut(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for range 3 {
+			w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		}
+		w.run(time.Minute)
+		lost := w.under("lifeline/done/")[1]
+		x := &broken{Bucket: w.bucket, kind: bucket.Unknown, fails: func(op, key string) bool {
+			return op == "get" && key == "lifeline/done/"+lost
+		}}
+		w.set.Bucket = x
+		l := New(w.set)
+		w.resume(l, 30*time.Minute)
+		require.Equal(t, maxRefusals, x.struck)
+		require.True(t, l.Snapshot().AllRead)
+	})
+}
+
 // What was forwarded is written down also when Run is told to stop just then, before
 // or after the store has done it, and is no trouble to tell.
 func TestStoppedBetweenAckAndMarker(t *testing.T) {

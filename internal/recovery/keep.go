@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	maxReads  = 500     // done markers that one pass reads to learn their numbers
-	maxSweeps = 1000    // old done markers that one pass removes
-	maxOld    = 100_000 // old done markers that are remembered until they are removed
-	maxSeq    = 1e15    // numbers from here are nobody's: an agent that counts flares never gets there
+	maxReads    = 500     // done markers that one pass reads to learn their numbers
+	maxRefusals = 10      // of the store to hand out one of them
+	maxSweeps   = 1000    // old done markers that one pass removes
+	maxOld      = 100_000 // old done markers that are remembered until they are removed
+	maxSeq      = 1e15    // numbers from here are nobody's: an agent that counts flares never gets there
 )
 
 // keeper is the housekeeping of a Loop: what lies about under the prefix, how full
@@ -28,6 +29,7 @@ type keeper struct {
 	old         map[string]bool   // ids of markers to remove, unless their flare is listed
 	unswept     int               // how many could not be removed since they were counted
 	unread      []string          // ids of markers another process wrote
+	refusals    int               // of the store, of the first of unread
 	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
 	boots       map[string]*seqs  // by principal and boot
 }
@@ -223,7 +225,7 @@ func (l *Loop) sweep(ctx context.Context) {
 
 // readMarkers learns numbers from markers of earlier processes. They serve a
 // metric only, so what cannot be read is left out for an hour; but what a busy store
-// does not hand out now is asked for in the next pass.
+// does not hand out is asked for in ten passes.
 func (l *Loop) readMarkers(ctx context.Context) {
 	k := &l.keeping
 	keys := l.keys
@@ -238,9 +240,11 @@ func (l *Loop) readMarkers(ctx context.Context) {
 			k.known[id] = ""
 			l.readMarker(data, keys)
 		case kind == bucket.Unknown || kind == bucket.Unreachable || kind == bucket.Throttled:
-			return
+			if k.refusals++; k.refusals < maxRefusals {
+				return
+			}
 		}
-		k.unread = k.unread[1:]
+		k.unread, k.refusals = k.unread[1:], 0
 	}
 }
 
