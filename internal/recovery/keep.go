@@ -28,6 +28,8 @@ type keeper struct {
 	quarantined int64             // bytes
 	old         map[string]bool   // ids of markers to remove, unless their flare is listed
 	unswept     int               // how many could not be removed since they were counted
+	shared      bool              // other processes write markers, too
+	listed      bool              // markers were, and not all of them are read
 	unread      []string          // ids of markers another process wrote
 	refusals    int               // of the store, of the first of unread
 	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
@@ -43,6 +45,10 @@ type seqs struct {
 	first, last uint64
 	known       map[uint64]bool // true: taken; false: given up by the agent itself
 	markers     int             // in done/; with the last one the boot is forgotten
+
+	// last when all markers had been read for the latest time, and for the one before.
+	// What is missing below sure is not just on its way by another process.
+	before, sure uint64
 
 	agent    string           // principal and claimed name
 	from, to time.Time        // when its flares were made; zero if no marker says so
@@ -101,6 +107,22 @@ func (k *keeper) unlearn(id string) {
 	delete(k.known, id)
 }
 
+// read notes that all markers of a listing were read.
+func (k *keeper) read() {
+	k.listed = false
+	for _, s := range k.boots {
+		s.sure, s.before = s.before, s.last
+	}
+}
+
+// end returns the last number of a boot up to which others may be called missing.
+func (k *keeper) end(s *seqs) uint64 {
+	if k.shared {
+		return s.sure
+	}
+	return s.last
+}
+
 // Numbers is what the numbers in flares tell, over the boots in done/.
 type Numbers struct {
 	AllRead      bool  // every marker that was listed; before that the rest is zero
@@ -121,12 +143,13 @@ func (k *keeper) tally() Numbers {
 func (k *keeper) gaps() int64 {
 	var sum int64
 	for _, s := range k.boots {
-		if s.last < s.first {
+		last := k.end(s)
+		if last < s.first {
 			continue // no number that counts
 		}
-		n := int64(s.last - s.first + 1) //nolint:gosec // below maxSeq
+		n := int64(last - s.first + 1) //nolint:gosec // below maxSeq
 		for seq := range s.known {
-			if s.first <= seq && seq <= s.last {
+			if s.first <= seq && seq <= last {
 				n--
 			}
 		}
@@ -151,6 +174,9 @@ func (l *Loop) keep(ctx context.Context) error {
 	}
 	l.readMarkers(ctx)
 	if len(k.unread) == 0 { // else what seems to be missing may stand in the next one
+		if k.listed {
+			k.read()
+		}
 		numbers := k.tally()
 		l.update(func(s *Snapshot) { s.Numbers = numbers })
 	}
@@ -198,6 +224,7 @@ func (l *Loop) listMarkers(ctx context.Context) error {
 	for id := range gone {
 		k.unlearn(id)
 	}
+	k.listed = true
 	l.update(func(s *Snapshot) { s.drillsSince(oldest) })
 	return nil
 }

@@ -290,3 +290,33 @@ func TestLeasesThatCannotBeGivenBack(t *testing.T) {
 		require.Equal(t, []string{"recovered"}, w.states())
 	})
 }
+
+// Of the flares of one boot each replica takes some. What another one took is not
+// missing; what nobody took is, from the second hour on.
+func TestNothingIsMissingBetweenReplicas(t *testing.T) {
+	inWorld(t, func(w *world) {
+		a, b := w.start(), w.start()
+		time.Sleep(3 * leaseRenew)
+		hour := func() {
+			for range 60 {
+				w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+				time.Sleep(time.Minute)
+				for _, r := range []*replica{a, b} {
+					require.Zero(t, r.Snapshot().SeqGaps)
+				}
+			}
+		}
+		for range 3 {
+			hour()
+		}
+		require.NotZero(t, a.Snapshot().RecoveredFlares)
+		require.NotZero(t, b.Snapshot().RecoveredFlares)
+		w.seqs["acme/host-17"]++ // a stranger deletes it
+		hour()
+		time.Sleep(2 * time.Hour)
+		for _, r := range []*replica{a, b} {
+			require.EqualValues(t, 1, r.Snapshot().SeqGaps)
+			r.stop()
+		}
+	})
+}

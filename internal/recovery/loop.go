@@ -48,6 +48,7 @@ func New(s Settings) *Loop {
 		pace:    newPacer(s),
 		keeping: newKeeper(),
 	}
+	l.keeping.shared = s.Lease
 	l.bucket = &timed{store: s.Bucket, outside: l.outside}
 	return l
 }

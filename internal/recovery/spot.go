@@ -185,7 +185,7 @@ func (k *keeper) clones() int64 {
 func (k *keeper) missing() (unresolved, lost int64) {
 	for _, s := range k.boots {
 		for seq, taken := range s.known {
-			if !taken && seq != 0 {
+			if !taken && seq != 0 && seq <= k.end(s) {
 				unresolved++
 			}
 		}
