@@ -32,7 +32,7 @@ func TestRotationOfTheGatewaysKeys(t *testing.T) {
 	s.Gateway.Configs = append(s.Gateway.Configs,
 		"yaml:receivers::lifeline::receipt_key_file: "+r.Path("keys", "receipts-gateway"),
 		"yaml:receivers::lifeline::protocols::http::tls: {reload_interval: 1ms, cert_file: "+r.Path("keys", "tls.pem")+", key_file: "+r.Path("keys", "tls.pem")+", client_ca_file: "+r.Path("keys", "ca.pem")+", client_ca_file_reload: true}")
-	s.Agent.Env = append(s.Agent.Env, "LIFELINE_GATEWAY=https://"+s.Addr.GatewayHTTP, "LIFELINE_SCRAPE_INTERVAL=1h")
+	s.Agent.Env = append(s.Agent.Env, "LIFELINE_GATEWAY=https://"+s.Addr.GatewayHTTP, "LIFELINE_SCRAPE_INTERVAL=1s")
 	s.Agent.Configs = append(s.Agent.Configs, quickly,
 		"yaml:exporters::lifeline::receipt_key_file: "+r.Path("keys", "receipts-agent"),
 		"yaml:exporters::lifeline::http::tls: {reload_interval: 1ms, cert_file: "+r.Path("keys", "client.pem")+", key_file: "+r.Path("keys", "client.pem")+", ca_file: "+r.Path("keys", "ca.pem")+"}")
@@ -45,7 +45,8 @@ func TestRotationOfTheGatewaysKeys(t *testing.T) {
 		r.t = t
 		r.keygen("receipt", "receipt-2", "--id", "k2")
 		old, next := r.read("receipt-1"), r.read("receipt-2")
-		// Too soon: the gateway signs with a key that the agent has not got.
+		// Too soon: the gateway signs with a key that the agent has not got. It may take a
+		// second to see the key; by then the agent has sent something of its own.
 		r.replace("receipts-gateway", next, old)
 		r.says(s.Agent.P, r.send, "The gateway does not take data", "not_an_ack", "receipt")
 		r.says(s.Agent.P, func() { r.replace("receipts-agent", old, next) }, "The gateway takes data.")
