@@ -20,7 +20,7 @@
 // about order, steps and pauses are in plan.go. What is remembered: memo.go (of
 // an object, for as long as the process lives), try.go (try markers: who died of
 // a flare), marker.go (done markers: what was taken), snapshot.go (for metrics),
-// spot.go (which agents flare, and why).
+// spot.go (which agents flare, and why), numbers.go (which flares are missing).
 // Around it: pace.go (how much at a time), lease.go (which flares are this
 // process's), rights.go (proof that all this may be done), keep.go (housekeeping),
 // calls.go (the bucket with deadlines).

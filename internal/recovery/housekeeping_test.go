@@ -2,6 +2,8 @@ package recovery
 
 import (
 	"context"
+	"maps"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -122,20 +124,54 @@ func TestDebtsDoNotHoldUpRecovery(t *testing.T) {
 	})
 }
 
-// Numbers that no agent gets to by counting do not hide the gaps of others.
+// hears learns a marker of a flare, of which as many logs were lost as its number says.
+func (k *numbers) hears(principal, boot string, seq uint64, unresolved ...uint64) {
+	k.learn(marker{FlareID: frame.RandomHex(), Principal: principal, BootID: boot, Seq: seq, Unresolved: unresolved, Lost: map[string]int64{"logs": int64(seq)}}) //nolint:gosec // as it comes
+}
+
+// Numbers that no agent gets to by counting do not hide the gaps and losses of others.
 func TestSeqGapsSaturate(t *testing.T) {
-	k := newKeeper()
-	k.learn(marker{FlareID: "a", Principal: "p", BootID: "b", Seq: 1})
-	k.learn(marker{FlareID: "b", Principal: "p", BootID: "b", Seq: 1<<64 - 1})
-	k.learn(marker{FlareID: "c", Principal: "q", BootID: "b", Seq: 1})
-	k.learn(marker{FlareID: "d", Principal: "q", BootID: "b", Seq: 10})
-	k.learn(marker{FlareID: "e", Principal: "r", BootID: "b", Seq: maxSeq})
-	require.EqualValues(t, 8, k.gaps())
-	for _, p := range []string{"s", "t"} {
-		k.learn(marker{FlareID: p + "1", Principal: p, BootID: "b", Seq: 0})
-		k.learn(marker{FlareID: p + "2", Principal: p, BootID: "b", Seq: maxSeq - 1})
+	k := newNumbers()
+	k.hears("p", "b", 1)
+	k.hears("p", "b", 1<<64-1)
+	k.hears("q", "b", 1)
+	k.hears("q", "b", 10)
+	k.hears("r", "b", maxSeq)
+	require.EqualValues(t, 8, k.tally().SeqGaps)
+	for _, liar := range []string{"s", "t"} {
+		for boot := range 10 {
+			k.hears(liar, strconv.Itoa(boot), 0)
+			k.hears(liar, strconv.Itoa(boot), maxSeq-1, 7, 7, 7)
+		}
 	}
-	require.Equal(t, int64(maxSeq), k.gaps())
+	before := k.tally()
+	require.Equal(t, int64(2*maxCount+8), before.SeqGaps)
+	k.hears("q", "b", 12)
+	require.Equal(t, before.SeqGaps+1, k.tally().SeqGaps)
+	require.Equal(t, before.ReportedLost+2, k.tally().ReportedLost)
+}
+
+// What one principal's flares say takes a bounded part of the memory.
+func TestAnAgentOfManyBoots(t *testing.T) {
+	k := newNumbers()
+	many := make([]uint64, 256)
+	for i := range 2 * maxBoots {
+		for j := range many {
+			many[j] = uint64(i*len(many) + j)
+		}
+		k.hears("p", strconv.Itoa(i), 1)
+		k.hears("q", "b", uint64(i+1), many...)
+	}
+	k.hears("r", "b", 1)
+	k.hears("r", "b", 3)
+	require.Len(t, k.boots, maxBoots+2)
+	require.Len(t, k.boots["q\nb"].unresolved, len(many))
+	require.EqualValues(t, 1, k.tally().SeqGaps)
+	for id := range maps.Clone(k.known) {
+		k.unlearn(id)
+	}
+	require.Empty(t, k.boots)
+	require.Empty(t, k.count)
 }
 
 // What signs the calls is renewed before every pass.

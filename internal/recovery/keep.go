@@ -8,7 +8,6 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
-	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
 const (
@@ -16,146 +15,24 @@ const (
 	maxRefusals = 10      // of the store to hand out one of them
 	maxSweeps   = 1000    // old done markers that one pass removes
 	maxOld      = 100_000 // old done markers that are remembered until they are removed
-	maxSeq      = 1e15    // numbers from here are nobody's: an agent that counts flares never gets there
 )
 
 // keeper is the housekeeping of a Loop: what lies about under the prefix, how full
-// quarantine is, which markers are old, which numbers of flares are missing. Owned
-// by Run.
+// quarantine is, which markers are old, and what the others say. Owned by Run.
 type keeper struct {
-	next        time.Time         // of counting
-	untouched   map[string]int    // objects that are never touched, at the last listing, by reason
-	quarantined int64             // bytes
-	old         map[string]bool   // ids of markers to remove, unless their flare is listed
-	unswept     int               // how many could not be removed since they were counted
-	shared      bool              // other processes write markers, too
-	listed      bool              // markers were, and not all of them are read
-	unread      []string          // ids of markers another process wrote
-	refusals    int               // of the store, of the first of unread
-	known       map[string]string // ids of markers: the boot each belongs to, "" if it could not be read
-	boots       map[string]*seqs  // by principal and boot
+	next        time.Time       // of counting
+	untouched   map[string]int  // objects that are never touched, at the last listing, by reason
+	quarantined int64           // bytes
+	old         map[string]bool // ids of markers to remove, unless their flare is listed
+	unswept     int             // how many could not be removed since they were counted
+	listed      bool            // markers were, and not all of them are read
+	unread      []markerID      // markers another process wrote
+	refusals    int             // of the store, of the first of unread
+	numbers
 }
 
 func newKeeper() keeper {
-	return keeper{untouched: map[string]int{}, old: map[string]bool{}, known: map[string]string{}, boots: map[string]*seqs{}}
-}
-
-// seqs are the numbers of one boot's flares.
-type seqs struct {
-	first, last uint64
-	known       map[uint64]bool // true: taken; false: given up by the agent itself
-	markers     int             // in done/; with the last one the boot is forgotten
-
-	// last when all markers had been read for the latest time, and for the one before.
-	// What is missing below sure is not just on its way by another process.
-	before, sure uint64
-
-	agent    string           // principal and claimed name
-	from, to time.Time        // when its flares were made; zero if no marker says so
-	lost     map[string]int64 // items by signal, the latest that it reported
-}
-
-// learn adds what a marker says.
-func (k *keeper) learn(m marker) {
-	name := m.Principal + "\n" + m.BootID
-	s := k.boots[name]
-	if s == nil {
-		s = &seqs{first: maxSeq, known: map[uint64]bool{}, agent: m.Principal + "\n" + m.Agent, lost: map[string]int64{}}
-		k.boots[name] = s
-	}
-	if k.known[m.FlareID] == "" {
-		k.known[m.FlareID] = name
-		s.markers++
-	}
-	s.span(m)
-	if m.Seq >= maxSeq {
-		return
-	}
-	s.first, s.last = min(s.first, m.Seq), max(s.last, m.Seq)
-	s.known[m.Seq] = true
-	for _, u := range m.Unresolved {
-		if !s.known[u] {
-			s.known[u] = false
-		}
-	}
-}
-
-// span notes when a flare of the boot was made, and what it says was lost.
-func (s *seqs) span(m marker) {
-	for signal, n := range m.Lost {
-		s.lost[signal] = max(s.lost[signal], min(n, maxSeq))
-	}
-	if m.Created == nil {
-		return
-	}
-	at := m.Created.Time
-	if s.from.IsZero() || at.Before(s.from) {
-		s.from = at
-	}
-	if at.After(s.to) {
-		s.to = at
-	}
-}
-
-// unlearn forgets a marker that is not there any more.
-func (k *keeper) unlearn(id string) {
-	if s := k.boots[k.known[id]]; s != nil {
-		if s.markers--; s.markers == 0 {
-			delete(k.boots, k.known[id])
-		}
-	}
-	delete(k.known, id)
-}
-
-// read notes that all markers of a listing were read.
-func (k *keeper) read() {
-	k.listed = false
-	for _, s := range k.boots {
-		s.sure, s.before = s.before, s.last
-	}
-}
-
-// end returns the last number of a boot up to which others may be called missing.
-func (k *keeper) end(s *seqs) uint64 {
-	if k.shared {
-		return s.sure
-	}
-	return s.last
-}
-
-// Numbers is what the numbers in flares tell, over the boots in done/.
-type Numbers struct {
-	AllRead      bool  // every marker that was listed; before that the rest is zero
-	SeqGaps      int64 // flares whose number is missing between others of the same boot
-	Unresolved   int64 // flares that agents gave up on and that never came
-	ReportedLost int64 // items that agents say they lost
-	Clones       int64 // agents that two boots tell of at the same time
-}
-
-func (k *keeper) tally() Numbers {
-	n := Numbers{AllRead: true, SeqGaps: k.gaps(), Clones: k.clones()}
-	n.Unresolved, n.ReportedLost = k.missing()
-	return n
-}
-
-// gaps counts the numbers missing between the first and the last known of each
-// boot: flares that were lost, deleted by a stranger, or still wait.
-func (k *keeper) gaps() int64 {
-	var sum int64
-	for _, s := range k.boots {
-		last := k.end(s)
-		if last < s.first {
-			continue // no number that counts
-		}
-		n := int64(last - s.first + 1) //nolint:gosec // below maxSeq
-		for seq := range s.known {
-			if s.first <= seq && seq <= last {
-				n--
-			}
-		}
-		sum = min(sum+n, maxSeq)
-	}
-	return sum
+	return keeper{untouched: map[string]int{}, old: map[string]bool{}, numbers: newNumbers()}
 }
 
 // keep counts quarantine and old markers once an hour, and removes some of those
@@ -176,6 +53,7 @@ func (l *Loop) keep(ctx context.Context) error {
 	if len(k.unread) == 0 { // else what seems to be missing may stand in the next one
 		if k.listed {
 			k.read()
+			k.listed = false
 		}
 		numbers := k.tally()
 		l.update(func(s *Snapshot) { s.Numbers = numbers })
@@ -206,15 +84,16 @@ func (l *Loop) listMarkers(ctx context.Context) error {
 	var oldest time.Time // that a marker may be
 	err := l.each(ctx, prefix, func(info bucket.Info, now time.Time) {
 		oldest = now.Add(-l.s.MaxAge - markerGrace)
-		id := strings.TrimPrefix(info.Key, prefix)
+		name := strings.TrimPrefix(info.Key, prefix)
+		id, ok := markerIDOf(name)
 		_, known := k.known[id]
 		delete(gone, id)
 		switch {
 		case info.LastModified.Before(oldest):
 			if len(k.old) < maxOld {
-				k.old[id] = true
+				k.old[name] = true
 			}
-		case frame.IsHex32(id) && !known:
+		case ok && !known:
 			k.unread = append(k.unread, id)
 		}
 	})
@@ -245,7 +124,9 @@ func (l *Loop) sweep(ctx context.Context) {
 			k.unswept++
 			break // others have time; a call may last long
 		}
-		k.unlearn(id)
+		if id, ok := markerIDOf(id); ok {
+			k.unlearn(id)
+		}
 	}
 	l.update(func(s *Snapshot) { s.count(Stuck, string(StepSweep), k.unswept-s.Stuck[string(StepSweep)]) })
 }
@@ -261,10 +142,10 @@ func (l *Loop) readMarkers(ctx context.Context) {
 	}
 	for range min(maxReads, len(k.unread)) {
 		id := k.unread[0]
-		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
+		data, _, err := l.bucket.Get(ctx, l.s.doneKey(id.String()), bucket.GetOptions{Limit: maxMarker})
 		switch kind := bucket.KindOf(err); {
 		case err == nil:
-			k.known[id] = ""
+			k.known[id] = nil
 			l.readMarker(data, keys)
 		case kind == bucket.Unknown || kind == bucket.Unreachable || kind == bucket.Throttled:
 			if k.refusals++; k.refusals < maxRefusals {

@@ -72,16 +72,17 @@ func TestClones(t *testing.T) {
 
 // A seq that an agent gave up on is unresolved until its flare turns up.
 func TestUnresolved(t *testing.T) {
-	k := newKeeper()
-	k.learn(marker{FlareID: "a", Principal: "p", BootID: "b", Seq: 1})
-	k.learn(marker{FlareID: "c", Principal: "p", BootID: "b", Seq: 4, Unresolved: []uint64{2, 3}})
-	unresolved, _ := k.missing()
-	require.EqualValues(t, 2, unresolved)
-	require.Zero(t, k.gaps())
-	k.learn(marker{FlareID: "d", Principal: "p", BootID: "b", Seq: 3})
-	k.learn(marker{FlareID: "e", Principal: "p", BootID: "b", Seq: 5, Unresolved: []uint64{2, 3}})
-	unresolved, _ = k.missing()
-	require.EqualValues(t, 1, unresolved)
+	k := newNumbers()
+	k.hears("p", "b", 1)
+	k.hears("p", "b", 4, 2, 3)
+	require.EqualValues(t, 2, k.tally().Unresolved)
+	require.Zero(t, k.tally().SeqGaps)
+	k.hears("p", "b", 3)
+	k.hears("p", "b", 5, 2, 3)
+	require.EqualValues(t, 1, k.tally().Unresolved)
+	k.hears("p", "b", 6) // now the agent knows that 2 was stored
+	require.Zero(t, k.tally().Unresolved)
+	require.EqualValues(t, 1, k.tally().SeqGaps)
 }
 
 // When an agent's last drill was made outlives a restart, for as long as its marker. An
