@@ -2,6 +2,7 @@ package recovery
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -203,5 +204,46 @@ func TestMoreThanCanBeRemembered(t *testing.T) {
 			}
 		}
 		t.Error("the newest never had its turn")
+	})
+}
+
+// The path's trouble is told again when its cause is another one: the first may be gone.
+func TestAnotherTroubleOfThePath(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		answer := down()
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer { return answer }
+		l := New(w.set)
+		w.resume(l, 10*time.Minute)
+		require.Len(t, w.paths, 1)
+		answer = otlpsend.Answer{Verdict: otlpsend.Broken, Cause: otlpsend.CauseAuth, Err: errors.New("status 401")}
+		w.resume(l, 10*time.Minute)
+		require.Len(t, w.paths, 2)
+		require.ErrorContains(t, w.paths[1], "status 401")
+
+		x := &broken{Bucket: w.bucket, kind: bucket.Throttled, code: "SlowDown", fails: func(op, _ string) bool { return op == "put" }}
+		w.set.Bucket = x
+		l = New(w.set)
+		w.resume(l, 10*time.Minute)
+		x.kind, x.code = bucket.Denied, "AccessDenied"
+		w.resume(l, 10*time.Minute)
+		require.Len(t, w.paths, 4)
+		require.ErrorContains(t, w.paths[3], "AccessDenied")
+	})
+}
+
+// Flares that waited for a key file are taken as fast as others once it has come,
+// however many they are.
+func TestAFleetEnrolledLate(t *testing.T) {
+	inWorld(t, func(w *world) {
+		for range 5 * maxRelooks {
+			w.flare("acme/late", w.logs("acme/late", 1, "x"))
+		}
+		l := New(w.set)
+		w.resume(l, time.Minute)
+		require.Equal(t, map[string]int{"unknown_signer": 5 * maxRelooks}, l.Snapshot().Waiting)
+		w.trust("acme/late")
+		w.resume(l, time.Second)
+		require.EqualValues(t, 5*maxRelooks, l.Snapshot().RecoveredFlares)
 	})
 }

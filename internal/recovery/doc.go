@@ -87,7 +87,7 @@ type Opener interface {
 // must not block; they are never called concurrently.
 type Observer struct {
 	// Path is called when the bucket or the gateway stops taking part (err says
-	// which, and why), and with nil when both work again.
+	// which, and why) or does so for another cause, and with nil when both work again.
 	Path func(err error)
 	// Flare is called when a flare reaches a state.
 	Flare func(e Event)

@@ -69,7 +69,7 @@ func (l *Loop) forwardRecord(ctx context.Context, w *work, r record) error {
 		w.refuse(r, acks, a.Err)
 		return nil
 	default:
-		return &pathError{part: "gateway", slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
+		return &pathError{part: "gateway", class: string(a.Cause), slow: a.Verdict == otlpsend.Broken, floor: a.RetryAfter, err: a.Err}
 	}
 }
 

@@ -239,7 +239,8 @@ func TestTroubleForADay(t *testing.T) {
 				for _, key := range w.under("lifeline/quarantine/") {
 					require.Equal(t, "probe", key)
 				}
-				require.Equal(t, c.path, partOf(l.Snapshot().PathError))
+				part, _, _ := strings.Cut(troubleOf(l.Snapshot().PathError), " ")
+				require.Equal(t, c.path, part)
 				before := len(w.gateway.requests)
 				if c.state == "" {
 					require.Empty(t, w.events)

@@ -40,6 +40,7 @@ type listing struct {
 	relooks  []object                   // waiting or stuck, and due
 	probes   [frame.NumSignals]object   // the next one to tell whether a signal is still refused
 	more     bool                       // there are more fresh objects
+	rekeyed  int                        // relooks for which there are other keys
 	oldest   time.Duration              // age of the oldest pending object
 	pending  int                        // number of pending objects
 	never    map[string]*untouchedFound // by reason
@@ -117,7 +118,9 @@ func (l *Loop) see(found *listing, info bucket.Info, date time.Time) {
 	case m.reason == reasonDoubt && m.keys == l.keys && !l.provable(m.work):
 		found.addProbe(o, m.work)
 	case m.isDue(l.keys, time.Now()):
-		found.addRelook(o)
+		if found.addRelook(o); m.state == Waiting && m.keys != l.keys {
+			found.rekeyed++
+		}
 	}
 }
 
@@ -167,7 +170,7 @@ func (f *listing) addProbe(o object, w *work) {
 // was forwarded and not written down: that goes first, and while it fails,
 // nothing else may be forwarded.
 func (f *listing) turns() []object {
-	f.more = f.more || len(f.fresh) > maxVisits
+	f.more = f.more || len(f.fresh) > maxVisits || f.rekeyed > maxRelooks
 	turns := slices.Concat(takeTurns(f.fresh, maxVisits), takeTurns(f.relooks, maxRelooks))
 	for i, p := range f.probes {
 		if p.id != "" && !slices.ContainsFunc(f.probes[:i], func(o object) bool { return o.Key == p.Key }) {

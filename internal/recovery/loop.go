@@ -107,8 +107,8 @@ func (l *Loop) goOn(ctx context.Context) {
 }
 
 // pass lists the bucket and visits what can be taken, until it is through or the
-// path fails. more says that the bucket holds more pending flares than one pass
-// takes on, and that this pass got somewhere.
+// path fails. more says that the bucket holds more flares that are pending, or that
+// other keys may open, than one pass takes on, and that this pass got somewhere.
 func (l *Loop) pass(ctx context.Context) (more bool, err error) {
 	l.round = round{n: l.round.n + 1}
 	l.keys = l.s.Keys()
@@ -236,7 +236,7 @@ func (l *Loop) judgeUnreadable() error {
 func (l *Loop) path(err error) {
 	var changed bool
 	l.update(func(s *Snapshot) {
-		changed = partOf(s.PathError) != partOf(err)
+		changed = troubleOf(s.PathError) != troubleOf(err)
 		s.PathError = err
 	})
 	if changed && l.s.Observer.Path != nil {
@@ -258,9 +258,11 @@ func isSlow(err error) bool {
 	return ok && p.slow
 }
 
-func partOf(err error) string {
+// troubleOf names the trouble that err is of the path: whose, and what kind. Of one
+// trouble no two errors need have the same text.
+func troubleOf(err error) string {
 	if p, ok := errors.AsType[*pathError](err); ok {
-		return p.part
+		return p.part + " " + p.class
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
 
@@ -53,6 +54,8 @@ type seqs struct {
 	// last when all markers had been read for the latest time, and for the one before.
 	// What is missing below sure is not just on its way by another process.
 	before, sure uint64
+
+	telemetry bool // there is a flare that is no drill
 
 	principal, boot, agent string
 	from, to               time.Time        // when its flares were made; zero if no marker says so
@@ -112,6 +115,7 @@ func (k *numbers) unlearn(id markerID) {
 
 // span notes when a flare of the boot was made, and what it says was lost.
 func (s *seqs) span(m marker) {
+	s.telemetry = s.telemetry || m.Reason != flare.Drill
 	for signal, n := range m.Lost {
 		s.lost[signal] = max(s.lost[signal], min(n, maxCount))
 	}
@@ -214,12 +218,13 @@ func (s *seqs) lostItems() (sum int64) {
 }
 
 // clones counts the agents that two boots tell of at the same time: one agent's
-// key and name run twice, or one collector has two exporters with one name.
+// key and name run twice, or one collector has two exporters with one name. A drill
+// alone is none: a person may have sent it with the agent's files.
 func (k *numbers) clones() int64 {
 	type name struct{ principal, agent string }
 	boots := map[name][]*seqs{}
 	for _, s := range k.boots {
-		if !s.from.IsZero() {
+		if !s.from.IsZero() && (s.telemetry || s.markers > 1) {
 			boots[name{s.principal, s.agent}] = append(boots[name{s.principal, s.agent}], s)
 		}
 	}

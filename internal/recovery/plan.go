@@ -118,6 +118,7 @@ func takeTurns(objects []object, n int) []object {
 // flare is blamed for it.
 type pathError struct {
 	part  string // "bucket" or "gateway"
+	class string // of the error
 	slow  bool   // it answers, but wrongly: no use in hurrying
 	floor time.Duration
 	err   error
@@ -129,7 +130,11 @@ func (e *pathError) Unwrap() error { return e.err }
 // bucketPath returns err as the failure of the bucket.
 func bucketPath(err error) error {
 	kind := bucket.KindOf(err)
-	return &pathError{part: "bucket", slow: kind == bucket.Denied || kind == bucket.Refused, err: err}
+	p := &pathError{part: "bucket", class: kind.String(), slow: kind == bucket.Denied || kind == bucket.Refused, err: err}
+	if e, ok := errors.AsType[*bucket.Error](err); ok && p.slow {
+		p.class = e.Op + " " + e.Code // each right may be a trouble of its own
+	}
+	return p
 }
 
 // pause returns how long to wait after the n-th path failure in a row (n from

@@ -61,7 +61,6 @@ func (l *Loop) writeRead(ctx context.Context, key string) error {
 // proofFailed names what recovery must be able to do. Only a refusal is about
 // rights: what fails otherwise is soon tried again.
 func proofFailed(verb, key string, err error) error {
-	kind := bucket.KindOf(err)
-	return &pathError{part: "bucket", slow: kind == bucket.Denied || kind == bucket.Refused, err: fmt.Errorf(
-		"recovery must be able to %s %s before it forwards anything; give its credential put, get and delete under state_prefix, and get and delete under s3::prefix: %w", verb, key, err)}
+	return bucketPath(fmt.Errorf(
+		"recovery must be able to %s %s before it forwards anything; give its credential put, get and delete under state_prefix, and get and delete under s3::prefix: %w", verb, key, err))
 }

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,22 @@ func TestClones(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A drill that a person sends with an agent's files has a boot of its own, and makes no
+// clone of the agent that runs beside it.
+func TestADrillByHandIsNoClone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.agent("acme/host-17")
+		for _, b := range []string{"a", "hand", "a", "hand again", "a"} {
+			w.boots["acme/host-17"] = fmt.Sprintf("%032x", b)[:32]
+			w.seqs["acme/host-17"] = 0
+			w.drill(nil)
+			time.Sleep(time.Hour)
+		}
+		require.Zero(t, w.run(2*time.Minute).Snapshot().Clones)
+		require.Zero(t, w.run(2*time.Minute).Snapshot().Clones)
+	})
 }
 
 // A seq that an agent gave up on is unresolved until its flare turns up.
