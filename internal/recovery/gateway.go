@@ -23,6 +23,9 @@ type Gateway struct {
 	Senders      int           // records on their way at the same time; 0: one
 }
 
+// hyphens spells a header's name as servers do that hand it on as a variable.
+var hyphens = strings.NewReplacer("_", "-", ".", "-")
+
 // send makes one attempt with a record of a flare. The stored bytes go out as they
 // are.
 func (g *Gateway) send(ctx context.Context, of marker, r record) otlpsend.Answer {
@@ -48,8 +51,11 @@ func (g *Gateway) request(of marker, r record) *otlpsend.Request {
 		if meta == nil {
 			meta = map[string][]string{}
 		}
-		// Last, so that no agent can pass for another tenant.
-		meta[strings.ToLower(g.TenantHeader)] = []string{flare.Tenant(of.Principal)}
+		// Last, so that no agent can pass for another tenant, in no spelling that a
+		// server takes for the same.
+		tenant := strings.ToLower(g.TenantHeader)
+		maps.DeleteFunc(meta, func(key string, _ []string) bool { return hyphens.Replace(key) == hyphens.Replace(tenant) })
+		meta[tenant] = []string{flare.Tenant(of.Principal)}
 	}
 	return &otlpsend.Request{Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta}
 }

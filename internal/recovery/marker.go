@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 
@@ -86,15 +87,44 @@ func (l *Loop) mark(ctx context.Context, id string, w *work) error {
 	return nil
 }
 
-// isDone reports whether a flare of this id was taken before.
+var errOtherBytes = errors.New("the store handed out other bytes the second time")
+
+// isDone reports whether a flare of this id was taken before. Then it is deleted, so
+// one answer is not enough, which may be another object's: the marker names the flare,
+// or is the same when it is read again.
 func (l *Loop) isDone(ctx context.Context, id string) (bool, error) {
-	_, _, err := l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
+	marker, found, err := l.readDone(ctx, id)
+	if err != nil || !found || l.marks(marker, id) {
+		return found, err
+	}
+	again, found, err := l.readDone(ctx, id)
+	if err == nil && (!found || !bytes.Equal(again, marker)) {
+		err = bucketPath(fmt.Errorf("%s: %w", l.s.doneKey(id), errOtherBytes))
+	}
+	return err == nil, err
+}
+
+// readDone returns what stands in done/<id>; nothing of what is too large for a marker.
+func (l *Loop) readDone(ctx context.Context, id string) (data []byte, found bool, err error) {
+	data, _, err = l.bucket.Get(ctx, l.s.doneKey(id), bucket.GetOptions{Limit: maxMarker})
 	switch {
 	case err == nil, bucket.KindOf(err) == bucket.TooLarge:
-		return true, nil
+		return data, true, nil
 	case bucket.KindOf(err) == bucket.NotFound:
-		return false, nil
+		return nil, false, nil
 	default:
-		return false, bucketPath(err)
+		return nil, false, bucketPath(err)
 	}
+}
+
+// marks reports whether data is the marker of a flare, as far as the keys can tell.
+func (l *Loop) marks(data []byte, id string) bool {
+	keys := l.keys
+	if keys == nil {
+		return false
+	}
+	var m marker
+	var err error
+	l.outside(func() { m, err = openMarker(data, keys.Identities) })
+	return err == nil && m.FlareID == id
 }

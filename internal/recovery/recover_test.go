@@ -19,7 +19,7 @@ import (
 func TestRecoverInOrder(t *testing.T) {
 	inWorld(t, func(w *world) {
 		f := w.logs("acme/host-17", 3, "hello")
-		f.Meta = map[string][]string{"x-scope-orgid": {"somebody-else"}, "x-env": {"prod"}}
+		f.Meta = map[string][]string{"x-scope-orgid": {"somebody-else"}, "x_scope_orgid": {"globex"}, "x.scope.orgid": {"globex"}, "x-env": {"prod"}}
 		m, data := w.seal("acme/host-17", func(m *flare.Manifest) { m.Unresolved = []uint64{7} }, f)
 		w.put("f/"+m.FlareID+".age", data)
 		w.set.Gateway.TenantHeader = "X-Scope-OrgID"

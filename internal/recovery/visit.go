@@ -127,7 +127,7 @@ func (l *Loop) readAgain(ctx context.Context, o object, need int64, sum [sha256.
 	same, read := sha256.Sum256(data) == sum, int64(len(data))
 	l.release(read)
 	if !same {
-		return bucketPath(fmt.Errorf("%s: the store handed out other bytes the second time", o.Key))
+		return bucketPath(fmt.Errorf("%s: %w", o.Key, errOtherBytes))
 	}
 	return nil
 }
