@@ -19,7 +19,7 @@ import (
 type Object struct {
 	ID           string // 32 hex digits of the key
 	LastModified time.Time
-	Date         time.Time // its clock when it handed the object out; zero: LastModified counts
+	Date         time.Time // its clock when it said so; zero: LastModified counts
 }
 
 // Opener verifies flares. It is immutable and safe for concurrent use.
@@ -64,10 +64,22 @@ func (p *Opener) Open(o Object, data []byte) (*Flare, error) {
 // is for work by hand: somebody decides what becomes of a flare of which a part
 // is missing.
 func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
+	f, head, err := p.verify(o, data, nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	f.Frames, damage = head.records(&f.Manifest)
+	return f, damage, nil
+}
+
+// verify makes every check in front of the records, on an object that begins with
+// data, and returns the flare without them; rest is what comes behind data, nil for
+// nothing.
+func (p *Opener) verify(o Object, data []byte, rest io.Reader) (*Flare, *head, error) {
 	if !frame.IsHex32(o.ID) {
 		return nil, nil, bad(Malformed, fmt.Errorf("object id %.40q is not 32 hex digits", o.ID))
 	}
-	head, err := p.openHead(data, nil)
+	head, err := p.openHead(data, rest)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -83,12 +95,10 @@ func (p *Opener) Salvage(o Object, data []byte) (f *Flare, damage, err error) {
 	if err := p.accept(o, m, signer); err != nil {
 		return nil, nil, err
 	}
-	f = &Flare{
+	return &Flare{
 		Manifest: *m, Principal: signer.principal, Identity: head.identity,
 		RawManifest: head.manifest, RawSignature: head.armored,
-	}
-	f.Frames, damage = head.records(m)
-	return f, damage, nil
+	}, head, nil
 }
 
 // head is the part of a flare that is read before its signature is verified.

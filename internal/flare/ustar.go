@@ -83,7 +83,10 @@ func writeEntry(w io.Writer, name string, size int64, body io.WriterTo) error {
 	return writeZeros(w, roundUp(size)-size)
 }
 
-var errArchive = errors.New("not the strict ustar archive of a flare")
+var (
+	errArchive = errors.New("not the strict ustar archive of a flare")
+	errCutOff  = errors.New("more bytes than there are") // in what there is of the object
+)
 
 // ustarReader reads an archive whose entries are known in advance.
 type ustarReader struct {
@@ -134,7 +137,7 @@ func (t *ustarReader) header(name string, size int64) error {
 
 func (t *ustarReader) body(name string, size int64) ([]byte, error) {
 	if size > t.max-t.n { // a size is only a claim: no memory for what cannot come
-		return nil, fmt.Errorf("%s: %w", name, io.ErrUnexpectedEOF)
+		return nil, fmt.Errorf("%s: %w", name, errCutOff)
 	}
 	body := make([]byte, size)
 	n, err := io.ReadFull(t.r, body)

@@ -76,9 +76,9 @@ type Keys struct {
 // be used concurrently.
 type Opener interface {
 	Open(o flare.Object, data []byte) (*flare.Flare, error)
-	// Look returns what Open would say of any object that begins with head, or, if the
-	// rest matters, how many bytes it needs to say more.
-	Look(head []byte) (need int64, err error)
+	// Look returns what Open would say of o whatever comes behind head, or, if the rest
+	// matters, how many bytes it needs to say more.
+	Look(o flare.Object, head []byte) (need int64, err error)
 	// Knows reports whether somebody may sign as principal.
 	Knows(principal string) bool
 }

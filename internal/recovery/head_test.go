@@ -10,7 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"filippo.io/age"
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/pdata/plog"
 
@@ -63,66 +62,59 @@ func (w *world) large() frame.Frame {
 	return w.logs("acme/host-17", 1, body.String())
 }
 
-// TestTheHeadIsEnough: of an object that begins as no flare does, or as one for or
-// of somebody else, recovery fetches the beginning and no more.
+// TestTheHeadIsEnough: of an object that fails a check in front of its records
+// recovery fetches the beginning and no more, as often as it looks at it.
 func TestTheHeadIsEnough(t *testing.T) {
 	const head = flare.HeadSize
-	t.Run("no flare", func(t *testing.T) {
-		metering(t, func(w *world, x *metered) {
-			w.put(flare.Key("f/", frame.RandomHex()), make([]byte, 8<<20))
-			w.run(time.Minute)
-			require.Equal(t, []int{head, head}, x.read, "it is looked at twice before it is put away")
-			require.Equal(t, []string{"quarantined malformed"}, w.states())
-		})
-	})
-	t.Run("for somebody else", func(t *testing.T) {
-		metering(t, func(w *world, x *metered) {
-			mine, f := w.id, w.large()
-			other, err := age.GenerateX25519Identity()
-			require.NoError(t, err)
-			w.id = other
-			m, data := w.seal("acme/host-17", nil, f)
-			w.id = mine
-			w.put(flare.Key("f/", m.FlareID), data)
-			l := w.run(time.Minute)
-			require.Equal(t, []int{head}, x.read)
-			w.keysWith(func(k *Keys, o *flare.Opener) {
-				o.Identities = append(o.Identities, other)
-				k.Identities, k.Names = o.Identities, append(k.Names, "other")
-			})
-			w.resume(l, time.Minute)
-			require.Equal(t, []int{head, len(data)}, x.read)
-			require.Equal(t, []string{"waiting no_identity", "recovered"}, w.states())
-			require.Equal(t, 1, w.gateway.got[f.BatchID])
-		})
-	})
-	t.Run("of a stranger", func(t *testing.T) {
-		metering(t, func(w *world, x *metered) {
-			f := w.large()
-			data := w.bytes(flare.Key("f/", w.flare("evil/host-1", f)))
-			l := w.run(time.Minute)
-			require.Equal(t, []int{head}, x.read)
-			require.Equal(t, []string{"waiting unknown_signer"}, w.states())
-			w.trust(append(w.trusted, "evil/host-1")...)
-			w.resume(l, time.Minute)
-			require.Equal(t, []int{head, len(data)}, x.read, "enrolled at last")
-			require.Equal(t, []string{"waiting unknown_signer", "recovered"}, w.states())
-			require.Equal(t, 1, w.gateway.got[f.BatchID])
-		})
-	})
-	t.Run("revoked", func(t *testing.T) {
-		metering(t, func(w *world, x *metered) {
+	for _, c := range []struct {
+		reason string
+		start  func(w *world)
+	}{
+		{flare.Malformed, func(w *world) { w.put(flare.Key("f/", frame.RandomHex()), make([]byte, 8<<20)) }},
+		{flare.IDMismatch, func(w *world) {
+			_, data := w.seal("acme/host-17", nil, w.large())
+			w.put(flare.Key("f/", frame.RandomHex()), data)
+		}},
+		{flare.RevokedKey, func(w *world) {
 			w.flare("acme/host-17", w.large())
 			w.keysWith(func(_ *Keys, o *flare.Opener) {
 				var err error
 				o.Revoked, err = flare.ParseRevoked(strings.NewReader("principal:acme/host-17\n"))
 				require.NoError(t, err)
 			})
-			w.run(time.Minute)
-			require.Equal(t, []int{head, head}, x.read)
-			require.Equal(t, []string{"quarantined revoked"}, w.states())
+		}},
+	} {
+		t.Run(c.reason, func(t *testing.T) {
+			metering(t, func(w *world, x *metered) {
+				c.start(w)
+				w.run(time.Minute)
+				require.Equal(t, []int{head, head}, x.read, "it is looked at twice before it is put away")
+				require.Equal(t, []string{"quarantined " + c.reason}, w.states())
+			})
 		})
-	})
+	}
+	for _, c := range slices.Concat(notTrusted(), notYet()) {
+		if c.state == "" {
+			continue // it is not looked at
+		}
+		t.Run(c.name, func(t *testing.T) {
+			metering(t, func(w *world, x *metered) {
+				f := w.large()
+				heal := c.start(w, f)
+				size := len(w.bytes("f/" + w.under("f/")[0]))
+				l := w.run(24 * time.Hour)
+				require.Greater(t, len(x.read), 20, "once an hour")
+				require.Equal(t, slices.Repeat([]int{min(head, size)}, len(x.read)), x.read)
+				require.Equal(t, []string{c.state}, w.states())
+
+				heal()
+				w.resume(l, c.soon)
+				require.Equal(t, size, x.read[len(x.read)-1])
+				require.Equal(t, []string{c.state, "recovered"}, w.states())
+				require.Equal(t, 1, w.gateway.got[f.BatchID])
+			})
+		})
+	}
 }
 
 // TestTheHeadIsAlteredOnTheWay: bytes that differ when they are looked at again

@@ -71,9 +71,10 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	// crash from here until untry: the marker stays and the next process counts
 	// it, so that a flare that kills every process that opens it is put away
 	// unopened after three of them.
+	said := flare.Object{ID: o.id, LastModified: o.LastModified, Date: o.Date}
 	var judged error // by the beginning alone: nothing behind it is fetched
-	data, info, err := l.bucket.Get(ctx, o.Key, bucket.GetOptions{Limit: flare.MaxObject, Need: func(read []byte) (need int64) {
-		need, judged = keys.Opener.Look(read)
+	data, _, err := l.bucket.Get(ctx, o.Key, bucket.GetOptions{Limit: flare.MaxObject, Need: func(read []byte) (need int64) {
+		need, judged = keys.Opener.Look(said, read)
 		return need
 	}})
 	if err != nil {
@@ -84,7 +85,7 @@ func (l *Loop) open(ctx context.Context, o object, keys *Keys) (fl *flare.Flare,
 	var sum [sha256.Size]byte
 	l.frugally(read, func() {
 		if err = judged; err == nil {
-			fl, err = keys.Opener.Open(flare.Object{ID: o.id, LastModified: o.LastModified, Date: info.Date}, data)
+			fl, err = keys.Opener.Open(said, data)
 		}
 		switch {
 		case isBad(err):

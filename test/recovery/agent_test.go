@@ -23,12 +23,13 @@ const audience = "acme-prod"
 // agent makes flares as the exporter does. What it seals to forward goes into
 // the ledger of its rig.
 type agent struct {
-	rig    *rig
-	name   string
-	signer ssh.Signer
-	boot   string
-	seq    uint64 // of the last flare
-	frames uint64 // of the last frame
+	rig      *rig
+	name     string
+	audience string
+	signer   ssh.Signer
+	boot     string
+	seq      uint64 // of the last flare
+	frames   uint64 // of the last frame
 }
 
 func (r *rig) agent(name string) *agent {
@@ -36,7 +37,7 @@ func (r *rig) agent(name string) *agent {
 	require.NoError(r.t, err)
 	signer, err := ssh.NewSignerFromKey(key)
 	require.NoError(r.t, err)
-	return &agent{rig: r, name: name, signer: signer, boot: frame.RandomHex()}
+	return &agent{rig: r, name: name, audience: audience, signer: signer, boot: frame.RandomHex()}
 }
 
 // trust is the agent's line in the allowed signers file.
@@ -95,7 +96,7 @@ func (a *agent) seal(why flare.Reason, frames ...frame.Frame) (string, []byte) {
 	t := a.rig.t
 	a.seq++
 	m := &flare.Manifest{
-		Agent: a.name, Audience: audience, BootID: a.boot, Seq: a.seq,
+		Agent: a.name, Audience: a.audience, BootID: a.boot, Seq: a.seq,
 		Reason: why, Created: flare.TimeOf(time.Now()),
 	}
 	s := flare.Sealer{Recipients: []age.Recipient{a.rig.id.Recipient()}, Signer: a.signer}

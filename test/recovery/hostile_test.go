@@ -30,10 +30,10 @@ const maxOver = 150 << 20
 
 // TestHostileBucket: somebody with a writer's key fills the bucket with what is
 // no flare, some of it as large as a flare may be, with what is sealed for somebody
-// else, with what is sealed for recovery and signed by a stranger, with foreign keys
-// and with what is larger than any flare. The good flare behind all of it arrives,
-// nothing is forwarded but that, of the large ones the beginning is fetched, and
-// memory stays bounded.
+// else, with what is sealed for recovery and signed by a stranger or made for another
+// audience, with foreign keys and with what is larger than any flare. The good flare
+// behind all of it arrives, nothing is forwarded but that, of the large ones the
+// beginning is fetched, and memory stays bounded.
 func TestHostileBucket(t *testing.T) {
 	r := newRig(t)
 	ctx := env.Within(t, 5*time.Minute)
@@ -51,7 +51,10 @@ func TestHostileBucket(t *testing.T) {
 	for range 3 {
 		r.put(flare.Key("f/", frame.RandomHex()), r.forSomebodyElse(flare.MaxObject-1<<20))
 	}
-	r.forgeries()
+	elsewhere := *a
+	elsewhere.audience = "acme-test"
+	r.ofOthers(&elsewhere)
+	r.ofOthers(r.agent("acme/host-17"))
 	r.put(flare.Key("f/", frame.RandomHex()), make([]byte, flare.MaxObject+1))
 	for i := range 20 {
 		r.put(fmt.Sprintf("f/notes-%d.txt", i), head)
@@ -97,11 +100,11 @@ func (r *rig) forSomebodyElse(size int) []byte {
 	return sealed.Bytes()
 }
 
-// forgeries puts four flares of the largest size that anybody can make who knows the
-// recipients, two with a small manifest and two with one of the largest size.
-func (r *rig) forgeries() {
-	a, noise := r.agent("acme/host-17"), rand.NewChaCha8([32]byte{2})
-	forge := func(records, size int, meta map[string][]string) {
+// ofOthers puts two flares of the largest size by a, one with a small
+// manifest and one with a manifest of the largest size.
+func (r *rig) ofOthers(a *agent) {
+	noise := rand.NewChaCha8([32]byte{2})
+	seal := func(records, size int, meta map[string][]string) {
 		var frames []frame.Frame
 		for range records {
 			f := a.noise(noise, size)
@@ -110,12 +113,10 @@ func (r *rig) forgeries() {
 		}
 		_, data := a.seal(flare.Shutdown, frames...)
 		require.Greater(r.t, len(data), 62<<20)
-		for range 2 {
-			r.put(flare.Key("f/", frame.RandomHex()), data)
-		}
+		r.put(flare.Key("f/", frame.RandomHex()), data)
 	}
-	forge(61, 1<<20, nil)
-	forge(240, 250_000, map[string][]string{"x": slices.Repeat([]string{strings.Repeat("x", 3900)}, 4)})
+	seal(61, 1<<20, nil)
+	seal(240, 250_000, map[string][]string{"x": slices.Repeat([]string{strings.Repeat("x", 3900)}, 4)})
 }
 
 // count returns how many calls have a name.
