@@ -1,9 +1,11 @@
 package delivery
 
 import (
+	"errors"
 	"slices"
 	"time"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
@@ -18,19 +20,36 @@ type targets struct {
 }
 
 // changed notes why a target takes no flares, nil if it does, and reports whether that
-// is news. For a bucket another reason is none: its words differ from answer to answer.
-// For the keys it is, for what is wrong with their files is told by who reads them.
-func (ts *targets) changed(name string, err error) bool {
-	before, refused := ts.refused[name]
+// is news, and whether the target turned from taking them to refusing, or back.
+func (ts *targets) changed(name string, err error) (news, turned bool) {
+	before := ts.refused[name]
+	turned = (before == nil) != (err == nil)
 	if err == nil {
 		delete(ts.refused, name)
-		return refused
+		return turned, turned
 	}
-	if refused && (name != "" || err.Error() == before.Error()) {
-		return false
+	if !turned && sameRefusal(name, before, err) {
+		return false, false
 	}
 	ts.refused[name] = err
-	return true
+	return true, turned
+}
+
+// sameRefusal reports whether a target refuses for the reason that it had before. The
+// words of a bucket differ from answer to answer; those about the keys are the reason,
+// for what is wrong with their files is told by who reads them.
+func sameRefusal(name string, before, now error) bool {
+	if name == "" {
+		return before.Error() == now.Error()
+	}
+	return bucket.KindOf(before) == bucket.KindOf(now) && codeOf(before) == codeOf(now)
+}
+
+func codeOf(err error) string {
+	if e, ok := errors.AsType[*bucket.Error](err); ok {
+		return e.Code
+	}
+	return ""
 }
 
 // ordered returns all targets in the order of trying: as configured, but those
@@ -109,8 +128,8 @@ func (e *Engine) observeBucket(target string, err error) {
 	e.telling.Lock()
 	defer e.telling.Unlock()
 	e.fb.mu.Lock()
-	news := e.fb.targets.changed(target, err)
-	if news {
+	news, turned := e.fb.targets.changed(target, err)
+	if turned {
 		e.fb.proveLater(time.Now(), firstDrillWithin)
 	}
 	e.fb.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
 )
 
@@ -102,5 +103,44 @@ func TestWhyNothingCanBeSealedIsToldWhenItChanges(t *testing.T) {
 			"false no such file", "false seal: 0 recipients: must be 1 to 16", "false seal: no signing key", "false no such file", "true <nil>",
 		}, told)
 		require.Equal(t, int64(1), w.logs().Flared[flare.Expired])
+	})
+}
+
+// A bucket refuses for another reason than before: that is told, once, and in other
+// words it is not.
+func TestWhyABucketRefusesIsToldWhenItChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var told []string // mu guards it
+		w := newWorld(t, func(s *Settings) {
+			s.Observer.Bucket = func(target string, ok bool, err error) {
+				mu.Lock()
+				defer mu.Unlock()
+				if target == "bucket-0" {
+					told = append(told, fmt.Sprint(ok, " ", bucket.KindOf(err)))
+				}
+			}
+		})
+		w.gw.set(down)
+		w.buckets[1].Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: bucket.Denied, Code: "AccessDenied"})
+		words := func(kind bucket.Kind, code string) {
+			w.buckets[0].Heal()
+			for n := range 5 {
+				w.buckets[0].Fail("put", 1, bucket.BeforeEffect, &bucket.Error{Kind: kind, Code: code, Err: fmt.Errorf("request %d", n)})
+			}
+			w.buckets[0].Fail("put", -1, bucket.BeforeEffect, &bucket.Error{Kind: kind, Code: code})
+			before := len(w.buckets[0].Calls())
+			w.wait(30 * time.Minute)
+			require.Greater(t, len(w.buckets[0].Calls()), before+1)
+		}
+		require.NoError(t, w.accept(1))
+		words(bucket.Unreachable, "")
+		words(bucket.Throttled, "SlowDown")
+		words(bucket.Denied, "AccessDenied")
+		w.buckets[0].Heal()
+		w.wait(30 * time.Minute)
+		mu.Lock()
+		defer mu.Unlock()
+		require.Equal(t, []string{"false unreachable", "false throttled", "false denied", "true unknown"}, told)
 	})
 }
