@@ -2,7 +2,10 @@ package flare
 
 import (
 	"bytes"
+	"fmt"
 	"testing"
+
+	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/frame"
 )
@@ -32,5 +35,25 @@ func benchmarkRefusal(b *testing.B, data []byte) {
 		if _, err := p.Open(storedAs(testID), data); err == nil {
 			b.Fatal("opened")
 		}
+	}
+}
+
+// BenchmarkDecodeManifest decodes the manifest of a flare of many small frames.
+func BenchmarkDecodeManifest(b *testing.B) {
+	const n = 9000
+	frames := make([]frame.Frame, n)
+	for i := range frames {
+		frames[i] = testFrames()[0]
+		frames[i].BatchID = frame.BatchID(fmt.Sprintf("%032x", i))
+	}
+	m := testManifest()
+	require.NoError(b, m.fill(frames))
+	raw, err := encodeManifest(m)
+	require.NoError(b, err)
+	b.SetBytes(int64(len(raw)))
+	b.ReportAllocs()
+	for b.Loop() {
+		_, err := decodeManifest(raw)
+		require.NoError(b, err)
 	}
 }

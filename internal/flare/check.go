@@ -116,7 +116,7 @@ func (r *Record) check(i int, reason Reason) (string, error) {
 		return "", fmt.Errorf("raw_size %d: must be 1 to %d", r.RawSize, MaxRawSize)
 	case r.Items < 0 || r.Items > r.RawSize:
 		return "", fmt.Errorf("%d items in %d bytes are impossible", r.Items, r.RawSize)
-	case len(r.SHA256) != 64 || !isHex(r.SHA256):
+	case len(r.SHA256) != 64 || !frame.IsHex(r.SHA256):
 		return "", errors.New("sha256 is not 64 lower-case hex digits")
 	}
 	if err := checkMeta(r.Meta); err != nil {
@@ -142,15 +142,12 @@ func recordName(i int, s frame.Signal) string {
 
 // signalOfName is the inverse of recordName.
 func signalOfName(name string, i int) (frame.Signal, error) {
-	for s := range frame.Signal(frame.NumSignals) {
-		if name == recordName(i, s) {
-			return s, nil
-		}
+	_, signal, _ := strings.Cut(strings.TrimSuffix(name, ".binpb.zst"), ".")
+	if s, err := frame.ParseSignal(signal); err == nil && name == recordName(i, s) {
+		return s, nil
 	}
 	return 0, fmt.Errorf("name %.40q: want %06d.<signal>.binpb.zst", name, i+1)
 }
-
-func isHex(s string) bool { return strings.Trim(s, "0123456789abcdef") == "" }
 
 // printable reports whether s is 1 to limit bytes of printable ASCII.
 func printable(s string, limit int) bool {

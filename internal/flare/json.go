@@ -1,11 +1,10 @@
 package flare
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -19,73 +18,105 @@ func checkJSON(raw []byte) error {
 	if !utf8.Valid(raw) {
 		return errors.New("the manifest is not UTF-8")
 	}
-	dec := json.NewDecoder(bytes.NewReader(raw))
-	dec.UseNumber()
-	var stack []*object
-	for {
-		tok, err := dec.Token()
-		if errors.Is(err, io.EOF) {
-			return nil
+	if !json.Valid(raw) {
+		return fmt.Errorf("parse the manifest: %w", json.Unmarshal(raw, &struct{}{}))
+	}
+	text, w := string(raw), walk{}
+	for i := 0; i < len(text); i++ {
+		var err error
+		switch text[i] {
+		case '"':
+			end := stringEnd(text, i)
+			err = w.text(text[i:end])
+			i = end - 1
+		case '{', '[':
+			err = w.open(text[i])
+		case '}', ']':
+			w.depth--
+		case ':':
+			w.top().value = true
+		case ',':
+			err = w.next()
 		}
 		if err != nil {
-			return fmt.Errorf("parse the manifest: %w", err)
-		}
-		if stack, err = step(stack, tok); err != nil {
 			return err
 		}
 	}
+	return nil
 }
 
-// object is one open object or array. keys is nil for an array.
-type object struct {
-	keys     map[string]bool
-	value    bool // the next token is a value, not a key
-	elements int  // of an array
-}
-
-func step(stack []*object, tok json.Token) ([]*object, error) {
-	var top *object
-	if len(stack) > 0 {
-		top = stack[len(stack)-1]
-	}
-	if tok == json.Delim('}') || tok == json.Delim(']') {
-		return stack[:len(stack)-1], nil
-	}
-	switch {
-	case top == nil:
-	case top.keys == nil:
-		if top.elements++; top.elements > MaxRecords {
-			return nil, fmt.Errorf("an array of the manifest has more than %d elements", MaxRecords)
+// stringEnd returns where the string literal ends that begins at i.
+func stringEnd(text string, i int) int {
+	for i++; text[i] != '"'; i++ {
+		if text[i] == '\\' {
+			i++
 		}
-	case !top.value:
-		top.value = true
-		return stack, top.add(tok)
-	default:
-		top.value = false
 	}
-	switch tok {
-	case json.Delim('{'):
-		stack = append(stack, &object{keys: map[string]bool{}})
-	case json.Delim('['):
-		stack = append(stack, &object{})
-	}
-	if len(stack) > maxDepth {
-		return nil, fmt.Errorf("the manifest is nested deeper than %d", maxDepth)
-	}
-	return stack, nil
+	return i + 1
 }
 
-func (o *object) add(tok json.Token) error {
-	key, _ := tok.(string) // the decoder lets nothing else stand here
+// walk is a way through valid JSON.
+type walk struct {
+	depth int
+	lists [maxDepth]list
+}
+
+// list is an open object or array.
+type list struct {
+	array  bool
+	commas int             // of an array
+	keys   map[string]bool // of an object
+	value  bool            // the next thing of an object is a value, not a key
+}
+
+// top returns the innermost list.
+func (w *walk) top() *list { return &w.lists[w.depth-1] }
+
+func (w *walk) open(bracket byte) error {
+	if w.depth++; w.depth > maxDepth {
+		return fmt.Errorf("the manifest is nested deeper than %d", maxDepth)
+	}
+	l := w.top()
+	clear(l.keys)
+	*l = list{array: bracket == '[', keys: l.keys}
+	return nil
+}
+
+// next goes over a comma.
+func (w *walk) next() error {
+	l := w.top()
+	l.value = false
+	if !l.array {
+		return nil
+	}
+	if l.commas++; l.commas >= MaxRecords {
+		return fmt.Errorf("an array of the manifest has more than %d elements", MaxRecords)
+	}
+	return nil
+}
+
+// text goes over a string literal, and notes it if it is a key.
+func (w *walk) text(literal string) error {
+	if w.depth == 0 || w.top().array || w.top().value {
+		return nil
+	}
+	key := literal[1 : len(literal)-1]
+	if strings.Contains(key, `\`) {
+		_ = json.Unmarshal([]byte(literal), &key) // it is valid
+	}
 	for i := range len(key) {
 		if c := key[i]; c < 0x20 || c > 0x7e || c >= 'A' && c <= 'Z' {
 			return fmt.Errorf("key %.40q is not lower-case ASCII", key)
 		}
 	}
-	if o.keys[key] {
+	l := w.top()
+	if l.keys[key] {
 		return fmt.Errorf("key %.40q stands twice", key)
 	}
-	if o.keys[key] = true; len(o.keys) > maxKeys {
+	if l.keys == nil {
+		l.keys = map[string]bool{}
+	}
+	if l.keys[key] = true; len(l.keys) > maxKeys {
 		return fmt.Errorf("an object of the manifest has more than %d keys", maxKeys)
 	}
 	return nil

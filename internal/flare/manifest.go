@@ -135,26 +135,27 @@ func decodeManifest(raw []byte) (*Manifest, error) {
 	if err := checkJSON(raw); err != nil {
 		return nil, err
 	}
-	// First only what says whether the rest can be understood.
-	var version struct {
-		Type     string   `json:"type"`
-		Critical []string `json:"critical"`
-	}
-	if err := json.Unmarshal(raw, &version); err != nil {
-		return nil, fmt.Errorf("parse the manifest: %w", err)
-	}
-	if version.Type != Type {
-		if isNewerType(version.Type) {
-			return nil, fmt.Errorf("%w: type %.40q", errNewer, version.Type)
-		}
-		return nil, fmt.Errorf("type %.40q is not %s", version.Type, Type)
-	}
-	if len(version.Critical) > 0 {
-		return nil, fmt.Errorf("%w: critical %.80q", errNewer, version.Critical)
-	}
 	var m Manifest
-	if err := json.Unmarshal(raw, &m); err != nil {
-		return nil, fmt.Errorf("parse the manifest: %w", err)
+	broken := json.Unmarshal(raw, &m)
+	if broken != nil { // what says whether the rest can be understood may stand behind it
+		var version struct {
+			Type     string   `json:"type"`
+			Critical []string `json:"critical"`
+		}
+		if err := json.Unmarshal(raw, &version); err != nil {
+			return nil, fmt.Errorf("parse the manifest: %w", err)
+		}
+		m.Type, m.Critical = version.Type, version.Critical
+	}
+	switch {
+	case isNewerType(m.Type) && m.Type != Type:
+		return nil, fmt.Errorf("%w: type %.40q", errNewer, m.Type)
+	case m.Type != Type:
+		return nil, fmt.Errorf("type %.40q is not %s", m.Type, Type)
+	case len(m.Critical) > 0:
+		return nil, fmt.Errorf("%w: critical %.80q", errNewer, m.Critical)
+	case broken != nil:
+		return nil, fmt.Errorf("parse the manifest: %w", broken)
 	}
 	if err := m.check(); err != nil {
 		return nil, err

@@ -3,7 +3,6 @@ package frame
 import (
 	"crypto/rand"
 	"encoding/hex"
-	"strings"
 )
 
 // maxHalvings bounds how often a batch may be split in two.
@@ -39,11 +38,16 @@ func ParseBatchID(s string) (BatchID, bool) {
 }
 
 // IsHex32 reports whether s is exactly 32 lower-case hex digits.
-func IsHex32(s string) bool {
-	if len(s) != 32 {
-		return false
+func IsHex32(s string) bool { return len(s) == 32 && IsHex(s) }
+
+// IsHex reports whether s has lower-case hex digits alone.
+func IsHex(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
 	}
-	return strings.Trim(s, "0123456789abcdef") == ""
+	return true
 }
 
 // Root returns the id without the suffixes of splits: the message key under

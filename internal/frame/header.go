@@ -222,5 +222,10 @@ func nextMember(s string) (member, string, error) {
 
 // isToken reports whether s is a lower-case token as our keys and reasons are.
 func isToken(s string) bool {
-	return s != "" && s[0] >= 'a' && s[0] <= 'z' && strings.Trim(s, "abcdefghijklmnopqrstuvwxyz0123456789_-") == ""
+	for i := range len(s) {
+		if c := s[i]; (c < 'a' || c > 'z') && (i == 0 || (c < '0' || c > '9') && c != '_' && c != '-') {
+			return false
+		}
+	}
+	return s != ""
 }
