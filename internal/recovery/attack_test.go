@@ -14,6 +14,7 @@ import (
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/flare"
+	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
 
@@ -245,5 +246,73 @@ func TestAFleetEnrolledLate(t *testing.T) {
 		w.trust("acme/late")
 		w.resume(l, time.Second)
 		require.EqualValues(t, 5*maxRelooks, l.Snapshot().RecoveredFlares)
+	})
+}
+
+// Of a flare whose records are all refused little is remembered while it waits, and yet
+// all of it is told apart in the end: what is bad, and what was only refused for a while.
+func TestAGatewayThatRefusesEverything(t *testing.T) {
+	inWorld(t, func(w *world) {
+		const records, bad = 300, 20
+		var frames []frame.Frame
+		isBad := map[string]bool{}
+		for i := range records {
+			f := w.logs("acme/host-17", 1, "x")
+			if i < bad {
+				isBad[string(f.BatchID)] = true
+			}
+			frames = append(frames, f)
+		}
+		w.flare("acme/host-17", frames...)
+		w.flare("acme/host-17", w.logs("acme/host-17", 1, "good"))
+		refuses := true
+		w.gateway.answer = func(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
+			if refuses || isBad[r.Header[frame.HeaderBatchID]] {
+				return badData()
+			}
+			return otlpsend.Answer{}
+		}
+		w.set.Flares, w.set.Gateway.Senders = 8, 8
+		l := New(w.set)
+		w.resume(l, time.Hour)
+		require.Equal(t, map[string]int{"refused": 2}, l.Snapshot().Waiting)
+		for _, m := range l.memos {
+			require.LessOrEqual(t, len(m.work.doubt), maxDoubts)
+		}
+		refuses = false
+		w.resume(l, time.Hour)
+		require.Len(t, w.gateway.got, records-bad+1)
+		for id, n := range w.gateway.got {
+			require.Equal(t, 1, n, id)
+		}
+		require.Equal(t, map[string]int64{"refused_record": 1}, l.Snapshot().Quarantined)
+		require.EqualValues(t, 1, l.Snapshot().RecoveredFlares)
+		require.Empty(t, w.under("f/"))
+	})
+}
+
+// However often a process opens a flare and cannot remove its markers, it leaves one.
+func TestOneMarkerOfAProcess(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.put("lifeline/try/"+id+".2", nil)
+		opened := 0
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+			opened++
+			return down()
+		}
+		x := &broken{Bucket: w.bucket, kind: bucket.Unknown, fails: func(op, key string) bool {
+			return op == "delete" && strings.HasPrefix(key, "lifeline/try/"+id)
+		}}
+		w.set.Bucket = x
+		w.run(10 * time.Minute)
+		require.Greater(t, opened, 10)
+		require.Greater(t, x.struck, 10)
+		require.Len(t, w.under("lifeline/try/"), 2, "the old one, and its own")
+
+		w.set.Bucket, w.gateway.answer = w.bucket, nil
+		w.run(time.Minute)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Empty(t, w.under("lifeline/try/"))
 	})
 }

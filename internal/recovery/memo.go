@@ -93,6 +93,23 @@ func (w *work) refuse(r record, acks uint64, why error) {
 	}
 }
 
+// maxDoubts is how many refused records of one signal are remembered of a flare that
+// waits. A gateway that refuses everything may do so for days, and to a hundred
+// thousand flares; of the others the first refusal is told again.
+const maxDoubts = 4
+
+func (w *work) forgetDoubts() {
+	left := map[recordKey]doubt{}
+	var kept [frame.NumSignals]int
+	for _, k := range slices.Sorted(maps.Keys(w.doubt)) {
+		if d := w.doubt[k]; kept[d.signal] < maxDoubts {
+			kept[d.signal]++
+			left[k] = d
+		}
+	}
+	w.doubt = left // a map that was large stays so
+}
+
 // provable reports whether something was acked since a record of w was refused:
 // another attempt tells whether that record is bad.
 func (l *Loop) provable(w *work) bool {

@@ -44,6 +44,21 @@ func (m *tryMarkers) open(id string) *tries {
 	return t
 }
 
+// next returns the key of one more marker beside those of a flare. It is one that is
+// still to be removed, if there is: a process leaves one at most.
+func (m *tryMarkers) next(beside []string, key func(n int) string) string {
+	free := ""
+	for n := maxTries; n > 0; n-- {
+		switch k := key(n); {
+		case m.debts[k]:
+			return k
+		case !slices.Contains(beside, k):
+			free = k
+		}
+	}
+	return free
+}
+
 // abandon has the markers removed of flares that are not in the bucket.
 func (m *tryMarkers) abandon() {
 	for id, t := range m.flares {
@@ -104,11 +119,8 @@ func (l *Loop) listTries(ctx context.Context) error {
 // try writes down that this process does something dangerous with a flare.
 func (l *Loop) try(ctx context.Context, id string, d danger) error {
 	t := l.tries.open(id)
-	n := len(t.keys[d]) + 1
-	for slices.Contains(t.keys[d], l.s.tryKey(id, d, n)) {
-		n++ // one before it was removed
-	}
-	key := l.s.tryKey(id, d, n)
+	key := l.tries.next(t.keys[d], func(n int) string { return l.s.tryKey(id, d, n) })
+	delete(l.tries.debts, key)
 	t.keys[d] = append(t.keys[d], key) // also after an error: the marker may be there
 	_, err := l.bucket.Put(ctx, key, frame.Bytes(nil), bucket.PutOptions{})
 	return err

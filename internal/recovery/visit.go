@@ -213,6 +213,7 @@ func (l *Loop) bringBack(ctx context.Context, o object, m *memo, fl *flare.Flare
 	switch {
 	case len(w.doubt) > 0:
 		l.wait(o, m, reasonDoubt, 0, w.whyDoubt())
+		w.forgetDoubts()
 		return nil
 	case len(w.bad) > 0:
 		return l.decide(ctx, o, m, fate{state: Quarantined, reason: reasonRefused, signed: true, err: w.whyBad()})
