@@ -316,3 +316,21 @@ func TestOneMarkerOfAProcess(t *testing.T) {
 		require.Empty(t, w.under("lifeline/try/"))
 	})
 }
+
+// A look at a flare that the bucket cut short was none: after a change of the trust file
+// the next pass looks again.
+func TestALookCutShortIsNone(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.trust("globex/db-1")
+		x := &broken{Bucket: w.bucket, kind: bucket.Unreachable}
+		x.fails = func(op, key string) bool { return len(w.trusted) == 2 && strings.HasSuffix(key, id) && x.struck == 0 }
+		w.set.Bucket = x
+		l := New(w.set)
+		w.resume(l, time.Minute)
+		w.trust("globex/db-1", "acme/host-17")
+		w.resume(l, 2*time.Minute)
+		require.Equal(t, 1, x.struck)
+		require.Equal(t, []string{"waiting unknown_signer", "recovered"}, w.states())
+	})
+}

@@ -21,7 +21,8 @@ type memo struct {
 	state  State // Waiting or Stuck; "" while pending
 	reason string
 	next   time.Time // waiting: not looked at before, unless keys changed
-	keys   *Keys     // of the last visit; others may be in force before it ends
+	keys   *Keys     // that it was judged by; others may have been in force by then
+	by     *Keys     // of the latest visit
 
 	failures int
 	work     *work  // since the flare was verified
@@ -183,7 +184,7 @@ func (l *Loop) moved(m *memo, s State, reason string) bool {
 // wait leaves o where it is, to be looked at again after pause or when the keys
 // change.
 func (l *Loop) wait(o object, m *memo, reason string, pause time.Duration, err error) {
-	m.next = time.Now().Add(pause)
+	m.next, m.keys = time.Now().Add(pause), m.by
 	if l.moved(m, Waiting, reason) {
 		l.tell(Event{Key: o.Key, State: Waiting, Reason: reason, Bytes: o.Size, Err: err})
 	}

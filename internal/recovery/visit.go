@@ -36,7 +36,7 @@ func (l *Loop) visit(ctx context.Context, o object) error {
 	if l.keys = keys; keys == nil {
 		return nil
 	}
-	m.keys = keys
+	m.by = keys
 	// Whatever is found below, an id in done/ was taken once and never is again.
 	done, err := l.isDone(ctx, o.id)
 	switch {
