@@ -11,7 +11,8 @@ import (
 const (
 	callTimeout   = time.Minute     // a call that moves little
 	objectTimeout = 5 * time.Minute // a call that moves a whole flare
-	cleanTimeout  = 5 * time.Second // tidying up after Run was told to stop
+	lateTimeout   = 5 * time.Second // sending the rest of a flare after Run was told to stop
+	cleanTimeout  = 5 * time.Second // tidying up behind that
 )
 
 // timed is a bucket in which no call lasts for ever, and none is made under the
@@ -29,6 +30,13 @@ func (t *timed) tidying(ctx context.Context) (context.Context, context.CancelFun
 		t.tidyUntil = time.Now().Add(cleanTimeout)
 	}
 	return context.WithDeadline(context.WithoutCancel(ctx), t.tidyUntil)
+}
+
+// lasting returns a context that ends lateTimeout after ctx.
+func lasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() { time.AfterFunc(lateTimeout, cancel) })
+	return late, func() { stop(); cancel() }
 }
 
 func (t *timed) Put(ctx context.Context, key string, body frame.Body, opts bucket.PutOptions) (info bucket.Info, err error) {

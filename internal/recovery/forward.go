@@ -20,10 +20,22 @@ type record struct {
 }
 
 // forward sends every record that is not settled, and a second time those that
-// were refused while another one of their signal was acked behind them.
+// were refused while another one of their signal was acked behind them. When ctx ends,
+// a flare of which something was sent goes on for a while: the next process would send
+// that again.
 func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
+	late, cancel := lasting(ctx)
+	defer cancel()
+	begun := len(w.acked) > 0
+	send := func(r record) error {
+		if !begun && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		begun = true
+		return l.forwardRecord(late, w, r)
+	}
 	for range 2 {
-		if err := l.forwardOnce(ctx, w, fl); err != nil {
+		if err := l.forwardOnce(send, w, fl); err != nil {
 			return err
 		}
 		if !l.provable(w) {

@@ -247,3 +247,62 @@ type partial struct{}
 func (partial) Send(context.Context, *otlpsend.Request) otlpsend.Answer {
 	return otlpsend.Answer{Verdict: otlpsend.Delivered, Rejected: 2}
 }
+
+// A process that is told to stop in the middle of a flare brings it to its end, so that
+// the next one sends nothing again. It does not wait for ever, and begins nothing.
+func TestStoppedInTheMiddleOfAFlare(t *testing.T) {
+	const n = 40
+	for name, c := range map[string]struct {
+		stopAt int // the request during which Run is told to stop
+		hangs  bool
+		left   int // flares
+		sent   int // records
+		takes  time.Duration
+	}{
+		"acks come": {5, false, 1, n, 0},
+		"acks end":  {5, true, 2, 4, lateTimeout},
+		"the first": {1, false, 1, n, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inWorld(t, func(w *world) {
+				for range 2 { // the second has its turn when the first is through
+					var frames []frame.Frame
+					for range n {
+						frames = append(frames, w.logs("acme/host-17", 1, "x"))
+					}
+					w.flare("acme/host-17", frames...)
+					time.Sleep(time.Second)
+				}
+				ctx, cancel := context.WithCancel(w.t.Context())
+				defer cancel()
+				var stopped time.Time
+				w.gateway.answer = func(ctx context.Context, _ *otlpsend.Request) otlpsend.Answer {
+					if len(w.gateway.requests) != c.stopAt {
+						return otlpsend.Answer{}
+					}
+					stopped = time.Now()
+					cancel()
+					if c.hangs {
+						<-ctx.Done()
+						return down()
+					}
+					return otlpsend.Answer{}
+				}
+				New(w.set).Run(ctx)
+				require.Equal(t, c.takes, time.Since(stopped))
+				require.Len(t, w.gateway.got, c.sent)
+				require.Len(t, w.under("f/"), c.left)
+				require.Empty(t, w.under("lifeline/try/"))
+
+				w.gateway.answer = nil
+				w.run(time.Minute)
+				require.Empty(t, w.under("f/"))
+				again := 0
+				for _, times := range w.gateway.got {
+					again += times - 1
+				}
+				require.Equal(t, c.sent%n, again, "only what had no answer in time")
+			})
+		})
+	}
+}

@@ -1,7 +1,6 @@
 package recovery
 
 import (
-	"context"
 	"slices"
 	"sync"
 
@@ -31,11 +30,8 @@ type outgoing struct {
 
 // forwardOnce sends every record that is not settled, as many at a time as the
 // pacer allows all flares together. When it returns, no request is under way.
-func (l *Loop) forwardOnce(ctx context.Context, w *work, fl *flare.Flare) error {
-	out := &outgoing{
-		send: func(r record) error { return l.forwardRecord(ctx, w, r) },
-		left: unsettled(w, fl), ended: make(chan struct{}),
-	}
+func (l *Loop) forwardOnce(send func(record) error, w *work, fl *flare.Flare) error {
+	out := &outgoing{send: send, left: unsettled(w, fl), ended: make(chan struct{})}
 	if len(out.left) == 0 {
 		return nil
 	}

@@ -204,7 +204,8 @@ func (l *Loop) take(ctx context.Context, o object, m *memo, fl *flare.Flare, bad
 }
 
 // bringBack forwards what was not acked yet. crash here: the acks are forgotten
-// and the next process sends everything again, with the same batch ids.
+// and the next process sends everything again, with the same batch ids. A process
+// that is told to stop has time not to come to that.
 func (l *Loop) bringBack(ctx context.Context, o object, m *memo, fl *flare.Flare) error {
 	if err := l.forward(ctx, m.work, fl); err != nil {
 		return err
