@@ -262,3 +262,45 @@ func TestNeighboursOfPoison(t *testing.T) {
 		require.Empty(t, w.under("lifeline/try/"))
 	})
 }
+
+// A marker that was left behind does not hide that processes die.
+func TestDeadlyBesideAnOldMarker(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.put("lifeline/try/"+id+".2", nil)
+		for range maxTries {
+			x := &wire{w: w, dies: true, left: 1, match: func(_ int, op, key string) bool { return op == "get" && key == flare.Key("f/", id) }}
+			w.set.Bucket = x
+			w.run(time.Second)
+		}
+		w.set.Bucket = w.bucket
+		w.run(time.Minute)
+		require.Equal(t, []string{"quarantined poison"}, w.states())
+	})
+}
+
+// However often a process opens a flare and cannot remove its markers, it leaves one.
+func TestOneMarkerOfAProcess(t *testing.T) {
+	inWorld(t, func(w *world) {
+		id := w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+		w.put("lifeline/try/"+id+".2", nil)
+		opened := 0
+		w.gateway.answer = func(context.Context, *otlpsend.Request) otlpsend.Answer {
+			opened++
+			return down()
+		}
+		x := &broken{Bucket: w.bucket, kind: bucket.Unknown, fails: func(op, key string) bool {
+			return op == "delete" && strings.HasPrefix(key, "lifeline/try/"+id)
+		}}
+		w.set.Bucket = x
+		w.run(10 * time.Minute)
+		require.Greater(t, opened, 10)
+		require.Greater(t, x.struck, 10)
+		require.Len(t, w.under("lifeline/try/"), 2, "the old one, and its own")
+
+		w.set.Bucket, w.gateway.answer = w.bucket, nil
+		w.run(time.Minute)
+		require.Equal(t, []string{"recovered"}, w.states())
+		require.Empty(t, w.under("lifeline/try/"))
+	})
+}

@@ -2,11 +2,15 @@ package recovery
 
 import (
 	"context"
+	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
+	"github.com/otel-lifeline/lifeline/internal/flare"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
@@ -98,5 +102,36 @@ func TestWhatWaitsDoesNotTryABrokenPath(t *testing.T) {
 		}
 		w.run(100 * time.Millisecond)
 		require.Equal(t, 2, requests)
+	})
+}
+
+// With more objects that wait than can be remembered, a new one still has its turn.
+func TestMoreThanCanBeRemembered(t *testing.T) {
+	inWorld(t, func(w *world) {
+		l := New(w.set)
+		l.keys = w.keys
+		waits := &memo{state: Waiting}
+		for i := range maxMemos {
+			l.memos[strconv.Itoa(i)] = waits
+		}
+		key := func(i int) string { return flare.Key("f/", fmt.Sprintf("%032x", i)) }
+		turn := func() bool {
+			found := &listing{never: map[string]*untouchedFound{}}
+			for i := range 2 * maxVisits {
+				l.see(found, bucket.Info{Key: key(i), Size: 1, ETag: "x", LastModified: time.Unix(int64(i), 0)}, time.Now())
+			}
+			for _, o := range found.turns() {
+				if o.Key == key(2*maxVisits-1) {
+					return true
+				}
+			}
+			return false
+		}
+		for range 100 {
+			if turn() {
+				return
+			}
+		}
+		t.Error("the newest never had its turn")
 	})
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"go.opentelemetry.io/collector/consumer"
 	"go.opentelemetry.io/collector/consumer/consumererror"
-	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/receiver/receivertest"
 	"google.golang.org/grpc"
@@ -343,12 +342,4 @@ func TestDecodeModePermanentErrors(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestPassthroughRefusesOtherPipelines(t *testing.T) {
-	set := receivertest.NewNopSettings(metadata.Type)
-	_, err := NewFactory().CreateTraces(t.Context(), set, testConfig(), consumertest.NewNop())
-	require.ErrorContains(t, err, "passthrough::enabled")
-	_, err = NewFactory().CreateMetrics(t.Context(), set, testConfig(), consumertest.NewNop())
-	require.ErrorContains(t, err, "one logs pipeline")
 }

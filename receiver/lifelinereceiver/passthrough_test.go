@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 	"go.opentelemetry.io/collector/client"
 	"go.opentelemetry.io/collector/component/componenttest"
+	"go.opentelemetry.io/collector/consumer/consumertest"
 	"go.opentelemetry.io/collector/pdata/plog/plogotlp"
 	"go.opentelemetry.io/collector/pdata/ptrace"
 	"go.opentelemetry.io/collector/pdata/ptrace/ptraceotlp"
@@ -308,4 +309,12 @@ func TestItemsAreCounted(t *testing.T) {
 		}
 		require.NoError(t, tel.Shutdown(t.Context()))
 	}
+}
+
+func TestPassthroughRefusesOtherPipelines(t *testing.T) {
+	set := receivertest.NewNopSettings(metadata.Type)
+	_, err := NewFactory().CreateTraces(t.Context(), set, testConfig(), consumertest.NewNop())
+	require.ErrorContains(t, err, "passthrough::enabled")
+	_, err = NewFactory().CreateMetrics(t.Context(), set, testConfig(), consumertest.NewNop())
+	require.ErrorContains(t, err, "one logs pipeline")
 }

@@ -2,12 +2,16 @@ package s3
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"filippo.io/age"
+	"github.com/aws/aws-sdk-go-v2/aws"
+	awss3 "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/stretchr/testify/require"
 
 	"github.com/otel-lifeline/lifeline/internal/bucket"
@@ -234,4 +238,36 @@ func (w watched) Copy(ctx context.Context, src, dst string) (bucket.Info, error)
 	info, err := w.Bucket.Copy(ctx, src, dst)
 	w.told(err)
 	return info, err
+}
+
+// guardedScene is a scene behind a Guard, and what makes AWS's client for an
+// account.
+func guardedScene(t *testing.T) (*Server, *scene, func(Account) *awss3.Client) {
+	s := start(t)
+	g, err := StartGuard(t.Context(), "", s.Addr())
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, g.Close()) })
+	return s, newScene(t, s), func(a Account) *awss3.Client { return sdk(g.Endpoint(), a) }
+}
+
+// deleteAll deletes keys with one request and returns what was said about each.
+func deleteAll(t *testing.T, c *awss3.Client, keys ...string) []string {
+	t.Helper()
+	in := &awss3.DeleteObjectsInput{Bucket: here, Delete: &types.Delete{}}
+	for _, key := range keys {
+		in.Delete.Objects = append(in.Delete.Objects, types.ObjectIdentifier{Key: aws.String(key)})
+	}
+	out, err := c.DeleteObjects(t.Context(), in)
+	said := make([]string, len(keys))
+	if err != nil {
+		require.Equal(t, denied, outcomeOf(t, err))
+		for i := range said {
+			said[i] = "AccessDenied"
+		}
+		return said
+	}
+	for _, e := range out.Errors {
+		said[slices.Index(keys, *e.Key)] = *e.Code
+	}
+	return said
 }
