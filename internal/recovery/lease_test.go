@@ -134,7 +134,7 @@ func TestBothCrash(t *testing.T) {
 		})
 		time.Sleep(w.set.PollInterval + 5*time.Second)
 		synctest.Wait()
-		require.NotEmpty(t, w.gateway.got)
+		w.gateway.count(func() { require.NotEmpty(t, w.gateway.got) })
 		require.NotEmpty(t, w.under("f/"))
 		var wg sync.WaitGroup
 		wg.Go(a.kill)
