@@ -29,7 +29,7 @@ func (l *Loop) forward(ctx context.Context, w *work, fl *flare.Flare) error {
 	begun := len(w.acked) > 0
 	send := func(r record) error {
 		if !begun && ctx.Err() != nil {
-			return ctx.Err()
+			return errStopped
 		}
 		begun = true
 		return l.forwardRecord(late, w, r)

@@ -253,46 +253,52 @@ func (partial) Send(context.Context, *otlpsend.Request) otlpsend.Answer {
 func TestStoppedInTheMiddleOfAFlare(t *testing.T) {
 	const n = 40
 	for name, c := range map[string]struct {
-		stopAt int // the request during which Run is told to stop
-		hangs  bool
-		left   int // flares
-		sent   int // records
-		takes  time.Duration
+		stopAt int  // the request during which Run is told to stop
+		hangs  bool // and every one from there
+		left   int  // flares of 3
+		sent   int  // records
 	}{
-		"acks come": {5, false, 1, n, 0},
-		"acks end":  {5, true, 2, 4, lateTimeout},
-		"the first": {1, false, 1, n, 0},
+		"acks come": {5, false, 2, n},
+		"acks end":  {5, true, 3, 4},
+		"the first": {1, false, 2, n},
+		"two begun": {2*turnOf + 2, false, 1, 2 * n},
 	} {
 		t.Run(name, func(t *testing.T) {
 			inWorld(t, func(w *world) {
-				for range 2 { // the second has its turn when the first is through
+				w.set.Flares = 3
+				w.flare("acme/host-17", w.logs("acme/host-17", 1, "x"))
+				l := w.run(time.Second) // the path is proven: three flares are worked on at a time
+				*w.gateway = gateway{t: w.t, got: map[frame.BatchID]int{}}
+				for range 3 {
 					var frames []frame.Frame
 					for range n {
 						frames = append(frames, w.logs("acme/host-17", 1, "x"))
 					}
 					w.flare("acme/host-17", frames...)
-					time.Sleep(time.Second)
 				}
 				ctx, cancel := context.WithCancel(w.t.Context())
 				defer cancel()
 				var stopped time.Time
 				w.gateway.answer = func(ctx context.Context, _ *otlpsend.Request) otlpsend.Answer {
-					if len(w.gateway.requests) != c.stopAt {
-						return otlpsend.Answer{}
+					time.Sleep(time.Millisecond) // all three stand in line
+					if len(w.gateway.requests) == c.stopAt {
+						stopped = time.Now()
+						cancel()
 					}
-					stopped = time.Now()
-					cancel()
-					if c.hangs {
+					if c.hangs && ctx.Err() == nil && !stopped.IsZero() {
 						<-ctx.Done()
 						return down()
 					}
 					return otlpsend.Answer{}
 				}
-				New(w.set).Run(ctx)
-				require.Equal(t, c.takes, time.Since(stopped))
+				l.Run(ctx)
+				took := time.Since(stopped)
+				require.Equal(t, c.hangs, took >= lateTimeout)
+				require.Less(t, took, lateTimeout+time.Second)
 				require.Len(t, w.gateway.got, c.sent)
 				require.Len(t, w.under("f/"), c.left)
 				require.Empty(t, w.under("lifeline/try/"))
+				require.NoError(t, l.Snapshot().PathError)
 
 				w.gateway.answer = nil
 				w.run(time.Minute)

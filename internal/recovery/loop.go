@@ -176,14 +176,14 @@ func (l *Loop) visitAll(ctx context.Context, turns []object) error {
 func (l *Loop) visitOne(ctx context.Context, o object) {
 	err := l.visit(ctx, o)
 	l.recount(o)
-	if l.breaks(err) {
+	if ctx.Err() == nil && l.breaks(err) {
 		l.memo(o).failures++
 	}
 }
 
 // breaks reports whether an error is the path's, and ends the pass if it is.
 func (l *Loop) breaks(err error) bool {
-	if err == nil || errors.Is(err, errHalted) || errors.Is(err, errNotOurs) {
+	if err == nil || errors.Is(err, errHalted) || errors.Is(err, errNotOurs) || errors.Is(err, errStopped) {
 		return false
 	}
 	if l.round.broken == nil {
@@ -196,6 +196,7 @@ func (l *Loop) breaks(err error) bool {
 var (
 	errHalted  = errors.New("another flare broke the path")
 	errNotOurs = errors.New("the lease of its shard has ended")
+	errStopped = errors.New("Run was told to stop")
 )
 
 // recount keeps the number of pending flares true between two listings.
