@@ -92,6 +92,7 @@ func (l *Loop) forwardHalves(ctx context.Context, w *work, r record, acks uint64
 	both, bad, err := l.cut(ctx, w.marker.FlareID, r.Frame)
 	switch {
 	case err != nil:
+		delete(w.doubt, r.key()) // too large is not bad: what was said before is not proven
 		return err
 	case bad != nil:
 		// Too large by itself: refused like bad data, proven like bad data.

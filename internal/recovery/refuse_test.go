@@ -7,6 +7,7 @@ import (
 
 	"github.com/stretchr/testify/require"
 
+	"github.com/otel-lifeline/lifeline/internal/bucket"
 	"github.com/otel-lifeline/lifeline/internal/frame"
 	"github.com/otel-lifeline/lifeline/internal/otlpsend"
 )
@@ -76,5 +77,35 @@ func TestAGatewayThatRefusesEverything(t *testing.T) {
 		require.Equal(t, map[string]int64{"refused_record": 1}, l.Snapshot().Quarantined)
 		require.EqualValues(t, 1, l.Snapshot().RecoveredFlares)
 		require.Empty(t, w.under("f/"))
+	})
+}
+
+// A refusal is no longer believed when the server found the record too large since,
+// also if it could not be cut just then.
+func TestTooLargeIsNoProof(t *testing.T) {
+	inWorld(t, func(w *world) {
+		f, other := w.logs("acme/host-17", 2, "x"), w.logs("acme/host-17", 1, "acked")
+		id := w.flare("acme/host-17", f, other)
+		x := &broken{Bucket: w.bucket, kind: bucket.Refused, fails: func(op, key string) bool {
+			return op == "put" && key == "lifeline/try/"+id+".s1"
+		}}
+		w.set.Bucket = x
+		attempts := 0
+		w.gateway.answer = func(_ context.Context, r *otlpsend.Request) otlpsend.Answer {
+			if r.Header[frame.HeaderBatchID] != string(f.BatchID) {
+				return otlpsend.Answer{}
+			}
+			attempts++
+			if attempts == 2 {
+				return otlpsend.Answer{Verdict: otlpsend.TooLarge, Err: errDead}
+			}
+			return badData()
+		}
+		l := New(w.set)
+		w.resume(l, 24*time.Hour)
+		require.Positive(t, x.struck)
+		require.Greater(t, attempts, 2)
+		require.Equal(t, map[string]int{reasonDoubt: 1}, l.Snapshot().Waiting)
+		require.Len(t, w.under("f/"), 1)
 	})
 }

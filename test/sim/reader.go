@@ -38,7 +38,7 @@ func (rd *reader) Get(ctx context.Context, key string, opts bucket.GetOptions) (
 		data, info, err = rd.store.fake.Get(context.WithoutCancel(ctx), key, opts)
 		if kind == "altered" && len(data) > 0 && strings.HasPrefix(key, prefix) {
 			rd.store.w.count(rd.store.name+": hands out other bytes", 1)
-			data[dice.IntN(len(data))] ^= 1 << dice.IntN(8)
+			data[dice.IntN(len(data))] ^= 1 << rd.store.alters(key)
 		}
 		return err
 	})
@@ -49,6 +49,15 @@ func (rd *reader) Get(ctx context.Context, key string, opts bucket.GetOptions) (
 		return nil, bucket.Info{}, err
 	}
 	return data, info, nil
+}
+
+// alters returns the bit that is wrong in an object that is handed out: another one than
+// the last time, for nobody can tell an object from what is twice the same.
+func (s *store) alters(key string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.altered[key]++
+	return s.altered[key] % 8
 }
 
 // List implements bucket.Bucket.

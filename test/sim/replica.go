@@ -18,8 +18,8 @@ const (
 
 	statePrefix  = "lifeline/"
 	tenantHeader = "x-customer"
-	principal    = "acme/host-17" // whose key signs all flares
-	maxStop      = 6 * time.Second
+	principal    = "acme/host-17"   // whose key signs all flares
+	maxStop      = 11 * time.Second // 5 s for flares that are half sent, 5 s to tidy up
 )
 
 // replica is an actor: a recovery that starts, brings flares back, and crashes

@@ -89,7 +89,7 @@ func newWorld(seed uint64, keys *Keys) *World {
 		name := "store-" + strconv.Itoa(i)
 		s := &store{
 			w: w, name: name, replicas: 1 + w.dice("replicas of", name).IntN(2), leases: chance(w.dice("leases of", name), 2), fake: bucket.NewFake(), clock: w.clock(name),
-			objects: map[string]*object{}, tries: map[string]*process{}, listed: map[string]bucket.Page{}, holders: map[string]*process{},
+			objects: map[string]*object{}, tries: map[string]*process{}, listed: map[string]bucket.Page{}, holders: map[string]*process{}, altered: map[string]int{},
 			moods: w.plan(name, "ok", storeMoods), readers: w.plan("readers of "+name, "ok", readerMoods),
 			trust: w.plan("trust of "+name, "ok", trustMoods),
 		}

@@ -33,6 +33,7 @@ type store struct {
 	tries   map[string]*process    // who wrote a try marker
 	holders map[string]*process    // who wrote the lease of a shard
 	listed  map[string]bucket.Page // what listings found when they were last true
+	altered map[string]int         // how often an object was handed out with other bytes
 }
 
 // writer is one process's way to a store. It implements bucket.Bucket for an
