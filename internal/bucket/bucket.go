@@ -130,3 +130,12 @@ func KindOf(err error) Kind {
 	}
 	return Unknown
 }
+
+// CodeOf returns the code that the store gave err; "" if it gave none, or err is not
+// an *Error.
+func CodeOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Code
+	}
+	return ""
+}

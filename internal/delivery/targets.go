@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"errors"
 	"slices"
 	"time"
 
@@ -42,14 +41,7 @@ func sameRefusal(name string, before, now error) bool {
 	if name == "" {
 		return before.Error() == now.Error()
 	}
-	return bucket.KindOf(before) == bucket.KindOf(now) && codeOf(before) == codeOf(now)
-}
-
-func codeOf(err error) string {
-	if e, ok := errors.AsType[*bucket.Error](err); ok {
-		return e.Code
-	}
-	return ""
+	return bucket.KindOf(before) == bucket.KindOf(now) && bucket.CodeOf(before) == bucket.CodeOf(now)
 }
 
 // ordered returns all targets in the order of trying: as configured, but those

@@ -54,7 +54,8 @@ func (g *Gateway) request(of marker, r record) *otlpsend.Request {
 		// Last, so that no agent can pass for another tenant, in no spelling that a
 		// server takes for the same.
 		tenant := strings.ToLower(g.TenantHeader)
-		maps.DeleteFunc(meta, func(key string, _ []string) bool { return hyphens.Replace(key) == hyphens.Replace(tenant) })
+		spelled := hyphens.Replace(tenant)
+		maps.DeleteFunc(meta, func(key string, _ []string) bool { return hyphens.Replace(key) == spelled })
 		meta[tenant] = []string{flare.Tenant(of.Principal)}
 	}
 	return &otlpsend.Request{Signal: r.Signal, Body: r.Stored, RawSize: r.RawSize, Header: h, Meta: meta}

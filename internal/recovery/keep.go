@@ -157,9 +157,7 @@ func (l *Loop) readMarkers(ctx context.Context) {
 }
 
 func (l *Loop) readMarker(data []byte, keys *Keys) {
-	var m marker
-	var err error
-	l.outside(func() { m, err = openMarker(data, keys.Identities) })
+	m, err := l.openOutside(data, keys)
 	if err != nil {
 		return
 	}

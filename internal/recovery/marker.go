@@ -123,8 +123,12 @@ func (l *Loop) marks(data []byte, id string) bool {
 	if keys == nil {
 		return false
 	}
-	var m marker
-	var err error
-	l.outside(func() { m, err = openMarker(data, keys.Identities) })
+	m, err := l.openOutside(data, keys)
 	return err == nil && m.FlareID == id
+}
+
+// openOutside opens a marker without the lock.
+func (l *Loop) openOutside(data []byte, keys *Keys) (m marker, err error) {
+	l.outside(func() { m, err = openMarker(data, keys.Identities) })
+	return m, err
 }

@@ -144,13 +144,6 @@ type unreadableError struct {
 
 func (e *unreadableError) Error() string { return e.err.Error() }
 
-func codeOf(err error) string {
-	if e, ok := errors.AsType[*bucket.Error](err); ok {
-		return e.Code
-	}
-	return ""
-}
-
 func getFailed(err error) error {
 	switch bucket.KindOf(err) {
 	case bucket.NotFound:
@@ -158,7 +151,7 @@ func getFailed(err error) error {
 	case bucket.TooLarge:
 		return &flare.Error{Reason: "too_large", Err: err}
 	case bucket.Denied, bucket.Refused:
-		return &unreadableError{err: err, own: codeOf(err) == "InvalidObjectState"}
+		return &unreadableError{err: err, own: bucket.CodeOf(err) == "InvalidObjectState"}
 	default:
 		return bucketPath(err)
 	}

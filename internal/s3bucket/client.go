@@ -103,7 +103,7 @@ func (c *Client) Probe(ctx context.Context) error {
 		return err
 	}
 	err := c.probe(ctx)
-	if codeOf(err) == codeSkewed {
+	if bucket.CodeOf(err) == codeSkewed {
 		err = c.probe(ctx) // that answer told the time
 	}
 	return err
@@ -116,7 +116,7 @@ func (c *Client) probe(ctx context.Context) error {
 	if err == nil {
 		_, err = c.page(&r, a, "")
 	}
-	if err != nil && codeOf(err) != "AccessDenied" {
+	if err != nil && bucket.CodeOf(err) != "AccessDenied" {
 		return err
 	}
 	c.creds.prove(r.signed)
@@ -127,13 +127,6 @@ func (c *Client) probe(ctx context.Context) error {
 }
 
 const codeSkewed = "RequestTimeTooSkewed"
-
-func codeOf(err error) string {
-	if e, ok := errors.AsType[*bucket.Error](err); ok {
-		return e.Code
-	}
-	return ""
-}
 
 // Put implements bucket.Bucket. body is read twice, once to hash it and once to
 // send it, and not any more when Put has returned.
@@ -188,7 +181,7 @@ func (c *Client) Get(ctx context.Context, key string, opts bucket.GetOptions) ([
 func (c *Client) Delete(ctx context.Context, key string) (bucket.Info, error) {
 	r := request{op: "delete", key: key, method: http.MethodDelete, sum: emptySum, read: bucket.GetOptions{Limit: maxNote}}
 	a, err := c.do(ctx, &r)
-	if codeOf(err) == "NoSuchKey" {
+	if bucket.CodeOf(err) == "NoSuchKey" {
 		e, _ := errors.AsType[*bucket.Error](err)
 		return bucket.Info{Key: key, Date: e.Date}, nil
 	}

@@ -57,7 +57,7 @@ func (c *Client) Rules(ctx context.Context) ([]Rule, error) {
 	// Signed like a probe: that a right is missing says nothing against the key.
 	r := request{op: "get lifecycle of", key: c.cfg.Bucket, method: http.MethodGet, query: url.Values{"lifecycle": {""}}, sum: emptySum, read: bucket.GetOptions{Limit: maxListing}, probe: true}
 	a, err := c.do(ctx, &r)
-	if codeOf(err) == "NoSuchLifecycleConfiguration" {
+	if bucket.CodeOf(err) == "NoSuchLifecycleConfiguration" {
 		return nil, nil
 	}
 	if err != nil {

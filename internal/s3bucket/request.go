@@ -74,7 +74,7 @@ func (c *Client) do(ctx context.Context, r *request) (*answer, error) {
 	defer resp.Body.Close()
 	c.saw(resp.TLS)
 	a, err := c.read(r, resp)
-	if bucket.KindOf(err) == bucket.Denied && codeOf(err) != codeSkewed && !r.probe {
+	if bucket.KindOf(err) == bucket.Denied && bucket.CodeOf(err) != codeSkewed && !r.probe {
 		c.creds.refused(r.signed)
 	}
 	return a, err
