@@ -80,9 +80,8 @@ type keyError struct{ error }
 
 // sealer is delivery's way to the keys in force. It fails with a keyError.
 func (f *fallback) sealer() (*flare.Sealer, error) {
-	sealer, err := f.keys.Get()
-	f.checkKeys()
-	if err != nil {
+	sealer, err := f.checkKeys()
+	if sealer == nil {
 		return nil, keyError{err}
 	}
 	return sealer, nil
@@ -103,7 +102,7 @@ func (f *fallback) watch(ctx context.Context) {
 }
 
 func (f *fallback) check(ctx context.Context) {
-	f.checkKeys()
+	_, _ = f.checkKeys() // what is wrong is told
 	if flare.CheckFIPS() != nil {
 		return // no flare can be made, so no bucket matters
 	}
@@ -114,19 +113,20 @@ func (f *fallback) check(ctx context.Context) {
 	}
 }
 
-func (f *fallback) checkKeys() {
+// checkKeys returns the keys in force, nil if there were never good ones, and what is
+// wrong with their files, which it tells.
+func (f *fallback) checkKeys() (sealer *flare.Sealer, broken error) {
 	f.telling.Lock() // or what was read first could be told last
 	defer f.telling.Unlock()
-	err := f.keys.Check()
-	f.keysOK.Store(err == nil)
-	if !f.troubles.Set(keyTrouble, err) {
-		return
+	sealer, broken = f.keys.State()
+	f.keysOK.Store(broken == nil)
+	switch news := f.troubles.Set(keyTrouble, broken); {
+	case news && broken != nil:
+		f.log.Error("The key files of the fallback are not usable. The last good keys, if there were any, stay in force.", zap.Error(broken))
+	case news:
+		f.log.Info("The key files of the fallback are good again.")
 	}
-	if err != nil {
-		f.log.Error("The key files of the fallback are not usable. The last good keys, if there were any, stay in force.", zap.Error(err))
-		return
-	}
-	f.log.Info("The key files of the fallback are good again.")
+	return sealer, broken
 }
 
 // checkBucket proves a bucket when its credentials are new or the last look

@@ -60,9 +60,7 @@ func (f watchedFile[T]) read() (*version[T], error) {
 
 // look reads the file if it changed, and reports whether there is a new value.
 func (w *watched[T]) look() bool {
-	w.err = w.file.Check()
-	now, _ := w.file.Get() // what is wrong is known
-	changed := now != w.now
-	w.now = now
-	return changed
+	last := w.now
+	w.now, w.err = w.file.State()
+	return w.now != last
 }

@@ -37,14 +37,21 @@ func (r *receipts) check() {
 	if r == nil || r.told == nil {
 		return
 	}
-	r.telling.Lock()
-	defer r.telling.Unlock()
-	r.told(r.file.Check())
+	_, _ = r.get() // what is wrong is told
 }
 
 func (r *receipts) get() (*receipt.Keys, error) {
-	r.check()
-	return r.file.Get()
+	if r.told == nil {
+		return r.file.Get()
+	}
+	r.telling.Lock()
+	defer r.telling.Unlock()
+	keys, broken := r.file.State()
+	r.told(broken)
+	if keys == nil {
+		return nil, broken
+	}
+	return keys, nil
 }
 
 func receiptFile(path string) *reload.Files[*receipt.Keys] {

@@ -85,10 +85,17 @@ func (f *Files[T]) Recent() (T, error) {
 // Check says what is wrong with the files as they are now, even while an older
 // version is in force.
 func (f *Files[T]) Check() error {
+	_, problem := f.State()
+	return problem
+}
+
+// State is Get and Check by one look: the value in force, the zero value if there was
+// never one, and what is wrong with the files as they are now.
+func (f *Files[T]) State() (value T, problem error) {
 	f.look()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.problem()
+	return f.value, f.problem()
 }
 
 // problem is called with mu held.
